@@ -1,0 +1,45 @@
+# Two commands set everything up: `make studio` (or `make demo` without a screen) and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help studio demo test check bench clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= workspace
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# Made once, and again only when what is to be installed has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): about two minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[engine,dev]'
+	@touch $@
+
+studio: $(STAMP) ## open the studio on the demo
+	@$(BIN)/gptstudio init $(DEMO) --quiet
+	@cd $(DEMO) && $(CURDIR)/$(BIN)/gptstudio
+
+demo: $(STAMP) ## the same without a screen: train on real text, then print a continuation
+	@$(BIN)/gptstudio init $(DEMO) --quiet
+	@cd $(DEMO) && $(CURDIR)/$(BIN)/gptstudio run --profile demo --stage all
+	@cd $(DEMO) && $(CURDIR)/$(BIN)/gptstudio generate latest --prompt "The import statement" --max-tokens 80 --seed 1
+
+test: check ## check, then every test
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(STAMP) ## lint, format, types, boundaries
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## measure: tokenizing, training throughput
+	@$(BIN)/python benchmarks/tokenize.py
+	@$(BIN)/python benchmarks/train_throughput.py
+
+clean: ## remove the environment, caches and the demo workspace
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find studio engine tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
