@@ -1,4 +1,4 @@
-"""Where things are in the person's workspace, and how files come to be there whole or not at all."""
+"""Where things are in the person's workspace, and how files get there whole or not at all."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ class Workspace:
 
     @classmethod
     def locate(cls, given: Path | None = None) -> "Workspace":
-        """The workspace named by argument, else by ``GPTSTUDIO_WORKSPACE``, else the current folder.
+        """The workspace given, else that of ``GPTSTUDIO_WORKSPACE``, else the current folder.
 
         Raises:
             UserError: The folder does not exist.

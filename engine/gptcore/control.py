@@ -1,0 +1,134 @@
+"""Commands from the studio to a run, and whether the run lives.
+
+A command is a file in ``logs/<run>/control/``; the engine takes it between two steps and answers
+with an event. Liveness is the kernel's: an flock on ``logs/<run>/lock``, held by the supervisor
+and, by inheritance, by its stage process, so a run whose supervisor died counts as alive until
+its orphaned stage has ended too.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gptcore.workspace import RunPaths, make_private_dir, write_atomic
+
+CommandName = Literal["stop", "pause", "resume", "checkpoint", "sample"]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One command.
+
+    Attributes:
+        id: Unique, and sorts by time.
+        name: What to do.
+        time: When it was given, seconds since the epoch.
+    """
+
+    id: str
+    name: CommandName
+    time: float
+
+
+def send(run: RunPaths, name: CommandName) -> Command:
+    """Drop a command for `run`; it is answered by an event with the same id."""
+    command = Command(f"{time.time_ns():020d}-{secrets.token_hex(4)}", name, time.time())
+    make_private_dir(run.control)
+    write_atomic(run.control / f"{command.id}.json", msgspec.json.encode(command), durable=False)
+    return command
+
+
+def pending(run: RunPaths) -> list[Command]:
+    """Commands that nobody has taken yet, oldest first; what cannot be read is passed over."""
+    commands = []
+    for path in _files(run):
+        try:
+            commands.append(msgspec.json.decode(path.read_bytes(), type=Command))
+        except (OSError, msgspec.DecodeError):
+            continue
+    return commands
+
+
+def take(run: RunPaths) -> list[Command]:
+    """Remove and return the pending commands, oldest first."""
+    commands = pending(run)
+    for path in _files(run):
+        path.unlink(missing_ok=True)
+    return commands
+
+
+def _files(run: RunPaths) -> list[Path]:
+    try:
+        names = os.listdir(run.control)
+    except FileNotFoundError:
+        return []
+    return [run.control / name for name in sorted(names) if name[0].isdigit()]
+
+
+class FileLock:
+    """An exclusive flock, held from `acquire` until every process that inherited it is gone.
+
+    Args:
+        path: The lock file; made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    @property
+    def descriptor(self) -> int:
+        """The locked descriptor, to hand on to a child."""
+        return self._descriptor
+
+    def acquire(self, timeout: float = 0.0) -> bool:
+        """Take the lock, trying for `timeout` seconds; whether it worked.
+
+        A reader that asks `is_locked` holds the lock for an instant, so whoever means to keep it
+        should allow a second.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    return False
+                time.sleep(0.02)
+            else:
+                self._descriptor = descriptor
+                return True
+
+    def release(self) -> None:
+        """Give up this process's hold."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "FileLock":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the flock on `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
