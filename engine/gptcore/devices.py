@@ -1,5 +1,6 @@
 """The GPUs of this machine as NVML tells of them, without torch; each query may fail."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ class Device:
     """One GPU; None where NVML will not say.
 
     Args:
-        index: As in `cuda:<index>`.
+        index: NVML's, of the physical GPU.
         name: Marketing name.
         memory_total: Bytes.
         memory_used: Bytes, by everyone.
@@ -43,6 +44,18 @@ def list_devices() -> list[Device]:
         return []
     finally:
         pynvml.nvmlShutdown()
+
+
+def visible_devices() -> list[Device]:
+    """The GPUs in the order in which CUDA will number them, as far as that can be told."""
+    devices = list_devices()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return devices
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if not all(name.isdigit() for name in names):  # -1, or UUIDs, whose order is not known here
+        return [] if "-1" in names else devices[: len(names)]
+    return [devices[int(name)] for name in names if int(name) < len(devices)]
 
 
 def _read(nvml: Any, index: int) -> Device:

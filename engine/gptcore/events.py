@@ -32,7 +32,7 @@ class RunChange(msgspec.Struct, omit_defaults=True):
 
 
 class StageChange(msgspec.Struct, omit_defaults=True):
-    """Kind `stage`: a stage started, ended or was skipped.
+    """Kind `stage`: a stage started, ended, was skipped or was stopped.
 
     Attributes:
         phase: Which of these.
@@ -43,7 +43,7 @@ class StageChange(msgspec.Struct, omit_defaults=True):
         details: Facts about the start: tokens, parameters, device.
     """
 
-    phase: Literal["start", "end", "skipped"]
+    phase: Literal["start", "end", "skipped", "stopped"]
     message: str = ""
     output: str = ""
     total_steps: int = 0

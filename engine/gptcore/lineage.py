@@ -108,3 +108,37 @@ def find_model(workspace: Workspace, name: str) -> Path:
         where=f"{workspace.models} holds: {names}",
         fix="name one of these, a run, or a folder; or train one with gptstudio run",
     )
+
+
+def find_parent(workspace: Workspace, name: str) -> Path:
+    """The folder of a model or tokenizer to start from, named as in `pipeline.parent`.
+
+    Raises:
+        UserError: There is none with a tokenizer; the message lists what there is.
+    """
+    for folder in (workspace.root, workspace.models, workspace.tokenizers):
+        if (folder / name / "tokenizer.json").is_file():
+            return folder / name
+    there = [*results(workspace.models), *results(workspace.tokenizers)]
+    names = ", ".join(path.name for path, _ in there[:8]) or "none yet"
+    raise UserError(
+        f"no model or tokenizer is called {name!r}",
+        where=f"{workspace.root} holds: {names}",
+        fix="name a folder in models/ or tokenizers/ with --from",
+    )
+
+
+def tokenizers_of(workspace: Workspace, pipeline: str) -> list[tuple[Path, Lineage]]:
+    """The tokenizers that a pipeline has made, the newest first; at least one.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = [item for item in results(workspace.tokenizers) if item[1].pipeline == pipeline]
+    if not found:
+        raise UserError(
+            f"the pipeline {pipeline} has no tokenizer yet",
+            where=str(workspace.tokenizers),
+            fix="--stage all makes one first; or name one with --from",
+        )
+    return found

@@ -50,6 +50,11 @@ class PipelineSettings(Section):
             raise ValueError(
                 f"stage {self.only!r} is not in pipeline.stages ({', '.join(self.stages)})"
             )
+        if self.parent is not None and self.performed[0] == "tokenizer":
+            raise ValueError(
+                f"parent {self.parent!r}: the stage tokenizer starts from text alone;"
+                " name a later one with --stage"
+            )
         return self
 
     @property

@@ -29,6 +29,7 @@ class Stage:
         makes: The workspace folder its result goes to.
         settings: Dotted keys, or whole tables, that change the result.
         ignored: Keys within those that do not.
+        parallel: Whether `engine.processes` of them work together, under torchrun.
     """
 
     name: StageName
@@ -36,6 +37,7 @@ class Stage:
     makes: Literal["tokenizers", "models"]
     settings: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+    parallel: bool = False
 
 
 STAGES: dict[str, Stage] = {
@@ -51,6 +53,7 @@ STAGES: dict[str, Stage] = {
             name="pretrain",
             title="GPT-2 pretraining",
             makes="models",
+            parallel=True,
             settings=("model", "pretrain", "data.pretrain", "engine.precision", "engine.processes"),
             ignored=(
                 "model.vocab_size",  # the tokenizer, itself an input, decides

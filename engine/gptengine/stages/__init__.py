@@ -1,0 +1,99 @@
+"""The stages, one file each: ``run(context, plan)`` makes the plan's output, or stops.
+
+A new stage is one file here, one entry in `gptcore.stages` and one section in the profile.
+"""
+
+import errno
+import re
+import sys
+import traceback
+from importlib import import_module
+
+from gptcore import events
+from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptengine.context import StageContext, StopRequested
+from gptengine.plan import make_plan
+
+EXIT_FAILED = 1
+EXIT_STOPPED = 3
+
+#: Errors of the file system that a person can mend, and how.
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow any further (ulimit -f, or a full disk)",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+}
+
+
+def perform(context: StageContext) -> int:
+    """Run one stage to its end, and put how it ended in the record.
+
+    Returns:
+        The exit status of the stage process.
+    """
+    try:
+        return _perform(context)
+    except StopRequested:
+        context.report.write(events.StageChange("stopped"))
+        return EXIT_STOPPED
+    except UserError as error:
+        return _fail(context, events.Failure(error.what, error.where, error.fix, "input"))
+    except Exception as error:
+        if what := disk_trouble(error):
+            where = getattr(error, "filename", None) or context.workspace.root
+            fix = f"make room or allow writing there, then gptstudio resume {context.run.name}"
+            return _fail(context, events.Failure(what, str(where), fix, "input"))
+        if is_out_of_memory(error):
+            traceback.print_exc()
+            first_line = str(error).strip().splitlines()[:1]
+            what = "memory ran out: " + "".join(first_line)
+            _fail(context, events.Failure(what, cause="memory"))
+            return EXIT_FAILED
+        raise
+
+
+def disk_trouble(error: BaseException) -> str:
+    """What is wrong with the disk, where that is what `error` says; else empty."""
+    number = error.errno if isinstance(error, OSError) else None
+    if type(error).__name__ == "SafetensorError":  # carries the system's number in its text only
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else None
+    return _DISK_ERRORS.get(number or 0, "")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return any(
+        sign in text
+        for sign in ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
+
+
+def _perform(context: StageContext) -> int:
+    plan = make_plan(context)
+    if context.is_main:
+        for message in plan.warnings:
+            context.report.warn(message)
+    if plan.existing is not None:
+        if context.is_main:
+            output = context.workspace.relative(plan.existing)
+            context.report.write(events.StageChange("skipped", "nothing has changed", output))
+        return 0
+    stage = import_module(f"gptengine.stages.{context.stage.name}")
+    finished = stage.run(context, plan)
+    return 0 if finished else EXIT_STOPPED
+
+
+def _fail(context: StageContext, failure: events.Failure) -> int:
+    print(f"error: {failure.what}", file=sys.stderr, flush=True)
+    try:
+        context.report.write(failure)
+    except OSError as error:  # a full disk takes the record too; the supervisor sees the status
+        print(f"error: the record cannot be written: {error}", file=sys.stderr, flush=True)
+    return EXIT_BAD_INPUT

@@ -1,0 +1,179 @@
+"""Stage `pretrain`: a GPT learns to continue raw text."""
+
+import time
+
+import torch.distributed as dist
+
+from gptcore import events
+from gptcore.errors import UserError
+from gptcore.formats import any_glob
+from gptcore.lineage import Lineage, write_lineage
+from gptcore.profile import PretrainSettings
+from gptcore.stages import settings_that_matter
+from gptcore.workspace import new_dir
+from gptengine.card import model_card
+from gptengine.context import StageContext
+from gptengine.data.sampler import TokenLoader
+from gptengine.data.shards import Corpus, prepare_corpus
+from gptengine.hf import load_model, save_model
+from gptengine.model import GPT, GPTConfig
+from gptengine.plan import Plan, parent_names
+from gptengine.tokenizer import BPETokenizer
+from gptengine.train.device import Placement, place
+from gptengine.train.loop import History
+from gptengine.train.trainer import GPTTrainer
+from gptengine.versions import versions
+
+
+def run(context: StageContext, plan: Plan) -> bool:
+    """Train the model and publish it.
+
+    Returns:
+        Whether it came to its end; False where a stop command ended it.
+    """
+    profile = context.profile
+    placement = place(profile.engine)
+    assert plan.tokenizer is not None  # make_plan finds one or raises
+    tokenizer = BPETokenizer.load(plan.tokenizer)
+    settings = effective_settings(context)
+    corpus = tokenize(context, plan, tokenizer, placement)
+    model = build_model(context, plan, tokenizer)
+    length = model.config.context_length
+    weighted = corpus.train.repeated(weights_of(context, plan))
+    train_loader = TokenLoader(weighted, length, settings.batch_size, settings.seed)
+    val_loader = None
+    if len(corpus.val) > length:
+        val_loader = TokenLoader(corpus.val, length, settings.micro_batch, settings.seed)
+    elif placement.is_main and profile.data.pretrain.held_out:
+        context.report.warn(
+            f"the held-out text is only {len(corpus.val):,} tokens, shorter than"
+            f" model.context_length {length}: no evaluation"
+        )
+    trainer = GPTTrainer(
+        model,
+        tokenizer,
+        settings,
+        placement=placement,
+        recorder=context.report,
+        requests=context.requests,
+    )
+    history = trainer.train(
+        train_loader, val_loader, checkpoint_dir=context.checkpoints, attempt=context.attempt
+    )
+    stopped = history.ended_by == "stop"
+    if placement.is_main:
+        if stopped:
+            context.report.write(events.StageChange("stopped"))
+        else:
+            publish(context, plan, model, tokenizer, corpus, history, placement)
+    if placement.world_size > 1:
+        dist.destroy_process_group()
+    return not stopped
+
+
+def effective_settings(context: StageContext) -> PretrainSettings:
+    """The profile's, with a share of the batch for each process, and what memory allowed."""
+    settings = context.profile.pretrain
+    if not context.micro_batch:
+        return settings
+    return settings.model_copy(update={"micro_batch": context.micro_batch})
+
+
+def tokenize(
+    context: StageContext, plan: Plan, tokenizer: BPETokenizer, placement: Placement
+) -> Corpus:
+    """The corpus as token shards; one process makes them, the others then find them."""
+    mix = context.profile.data.pretrain
+    if placement.world_size > 1 and not placement.is_main:
+        dist.barrier()
+    progress = context.progress("tokenizing", "MB")
+    corpus = prepare_corpus(
+        plan.files,
+        tokenizer,
+        context.workspace.cache,
+        separator=mix.separator,
+        held_out=mix.held_out,
+        on_progress=(lambda done, total: progress(done / 1e6, total / 1e6))
+        if placement.is_main
+        else None,
+    )
+    if placement.world_size > 1 and placement.is_main:
+        dist.barrier()
+    if placement.is_main:
+        for message in corpus.warnings:
+            context.report.warn(message)
+    return corpus
+
+
+def weights_of(context: StageContext, plan: Plan) -> list[int]:
+    """How many times an epoch goes through each file; where globs overlap the last one counts."""
+    weights = context.profile.data.pretrain.weights
+    globs = [(any_glob([glob]), times) for glob, times in reversed(weights.items())]
+    return [
+        next((times for glob, times in globs if glob.fullmatch(item.file)), 1) for item in plan.data
+    ]
+
+
+def build_model(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> GPT:
+    """A new model of the profile's shape, or the one that `--from` named."""
+    import torch
+
+    if plan.model is not None:
+        model = load_model(plan.model)
+        if model.config.vocab_size < tokenizer.vocab_size:
+            raise UserError(
+                f"the model knows {model.config.vocab_size} tokens, its tokenizer"
+                f" {tokenizer.vocab_size}",
+                where=str(plan.model),
+                fix="name another model with --from",
+            )
+        return model
+    shape = context.profile.model.model_dump()
+    torch.manual_seed(context.profile.pretrain.seed)
+    return GPT(GPTConfig.from_dict({**shape, "vocab_size": tokenizer.vocab_size}))
+
+
+def publish(
+    context: StageContext,
+    plan: Plan,
+    model: GPT,
+    tokenizer: BPETokenizer,
+    corpus: Corpus,
+    history: History,
+    placement: Placement,
+) -> None:
+    """Write the model folder: weights, tokenizer, card, lineage."""
+    scores: dict[str, float | None] = {
+        "train_loss": history.losses[-1] if history.losses else None,
+        "val_loss": history.val_losses[-1] if history.val_losses else None,
+        "best_val_loss": history.best_val_loss,
+    }
+    lineage = Lineage(
+        stage=context.stage.name,
+        run=context.run.name,
+        pipeline=context.profile.name,
+        fingerprint=plan.fingerprint,
+        made=time.time(),
+        parents=parent_names(context.workspace, plan),
+        data=plan.data,
+        settings=settings_that_matter(context.stage, context.profile),
+        scores=scores,
+        versions=versions(),
+        training={
+            "parameters": model.num_parameters(),
+            "tokens": history.tokens,
+            "seconds": round(history.seconds, 1),
+            "ended_by": history.ended_by,
+            "device": placement.describe(),
+            "train_tokens": len(corpus.train),
+            "held_out_tokens": len(corpus.val),
+            "held_out_by": corpus.held_out_by,
+        },
+    )
+    with new_dir(plan.output) as folder:
+        save_model(model, folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
+        tokenizer.save(folder)
+        write_lineage(folder, lineage)
+        (folder / "README.md").write_text(model_card(plan.output.name, lineage, model.config))
+    output = context.workspace.relative(plan.output)
+    context.report.write(events.StageChange("end", output=output, scores=scores))

@@ -1,0 +1,76 @@
+"""Stage `tokenizer`: byte-level BPE learned from the corpus."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gptcore import events
+from gptcore.formats import TextReader
+from gptcore.lineage import Lineage, write_lineage
+from gptcore.stages import settings_that_matter
+from gptcore.workspace import new_dir
+from gptengine.context import Progress, StageContext
+from gptengine.plan import Plan
+from gptengine.tokenizer import BPETokenizer
+from gptengine.versions import versions
+
+#: Text is taken in pieces of this many bytes, evenly from every file.
+PIECE_BYTES = 1 << 18
+
+
+def run(context: StageContext, plan: Plan) -> bool:
+    """Train the tokenizer and publish it.
+
+    Returns:
+        True: this stage has no steps to stop between, it ends or raises.
+    """
+    profile, report = context.profile, context.report
+    report.write(events.StageChange("start", details={"files": len(plan.files)}))
+    started = time.monotonic()
+    budget = profile.tokenizer.max_train_mb * 1_000_000
+    progress = context.progress("learning the tokenizer", "MB")
+    tokenizer = BPETokenizer()
+    texts = sample_texts(plan.files, profile.data.pretrain.separator, budget, progress)
+    tokenizer.train(texts, vocab_size=profile.model.vocab_size)
+    context.check()
+    if tokenizer.vocab_size < profile.model.vocab_size:
+        report.warn(
+            f"the data gave {tokenizer.vocab_size:,} of the {profile.model.vocab_size:,} tokens"
+            " of model.vocab_size; the model takes what there are"
+        )
+    scores: dict[str, float | None] = {"vocab_size": tokenizer.vocab_size}
+    with new_dir(plan.output) as folder:
+        tokenizer.save(folder)
+        write_lineage(
+            folder,
+            Lineage(
+                stage=context.stage.name,
+                run=context.run.name,
+                pipeline=profile.name,
+                fingerprint=plan.fingerprint,
+                made=time.time(),
+                data=plan.data,
+                settings=settings_that_matter(context.stage, profile),
+                scores=scores,
+                versions=versions(),
+                training={"seconds": round(time.monotonic() - started, 1)},
+            ),
+        )
+    output = context.workspace.relative(plan.output)
+    report.write(events.StageChange("end", output=output, scores=scores))
+    return True
+
+
+def sample_texts(
+    files: list[Path], separator: str, budget: int, progress: Progress
+) -> Iterator[str]:
+    """Pieces of every file, evenly spread, of about `budget` bytes in all."""
+    total = sum(path.stat().st_size for path in files)
+    share = min(1.0, budget / max(1, total))
+    seen = 0
+    for path in files:
+        for number, piece in enumerate(TextReader(path, separator, PIECE_BYTES)):
+            seen += len(piece.text)
+            if number == 0 or int((number + 1) * share) > int(number * share):
+                yield piece.text.decode()
+            progress(min(seen, total) / 1e6, total / 1e6)

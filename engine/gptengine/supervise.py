@@ -1,0 +1,324 @@
+"""The supervisor: one process a run, free of torch, from the queue to the last stage.
+
+``python -m gptengine.supervise --workspace DIR --run NAME``, started detached. It holds the run's
+lock, alone writes ``status.json``, waits in the queue, starts each stage as a child, relaunches it
+with half the micro-batch where memory ran out, and says why a run failed and what to do. What it
+knows of a stage it reads from the record, like everyone else.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gptcore import control, events
+from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptcore.events import EventReader, Failure
+from gptcore.journal import last_lines
+from gptcore.profile import Profile, read_profile
+from gptcore.status import Status, read_status, write_status
+from gptcore.workspace import RunPaths, Workspace, replace_link
+from gptengine.child import kernel_oom_kills, start_stage
+from gptengine.queue import Ticket, devices_for
+from gptengine.report import Report
+
+POLL_S = 0.1
+HEARTBEAT_S = 1.0
+QUEUE_POLL_S = 0.5
+#: A reader that asks whether the lock is held holds it for an instant.
+LOCK_TIMEOUT_S = 2.0
+
+EXIT_CODES = {"done": 0, "failed": 1, "stopped": 3}
+
+
+class Supervisor:
+    """Brings one run from its present state to an end.
+
+    Args:
+        workspace: The person's.
+        run: The run; its lock is held.
+        lock: The lock, to hand on to the stages.
+    """
+
+    def __init__(self, workspace: Workspace, run: RunPaths, lock: control.FileLock) -> None:
+        self._workspace = workspace
+        self._run = run
+        self._lock = lock
+        before = read_status(run)
+        if before is not None and before.state == "done":
+            raise UserError(
+                f"the run {run.name} is finished",
+                where=str(run.folder),
+                fix="start a new one with gptstudio run",
+            )
+        lived = before is not None or run.events.exists()
+        self._status = before or Status(
+            run.name, "starting", attempt=int(lived), started=time.time()
+        )
+        self._status.attempt += 1
+        self._status.started = self._status.started or time.time()
+        self._status.supervisor_pid = os.getpid()
+        self._status.error = self._status.exit_code = None
+        self._status.message = ""
+        self._report = Report(run)
+        self._events = EventReader(run.events, run.events.stat().st_size)
+        self._outcome: events.StageChange | Failure | None = None
+        self._stop_asked = False
+        self._last_beat = 0.0
+
+    def run(self) -> int:
+        """Perform the stages; the result is the exit status."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            profile = read_profile(self._run.profile)
+            self._set_state("starting")
+            self._status.stages = list(profile.pipeline.performed)
+            replace_link(self._workspace.logs / "training.log", self._run.log)
+            self._refuse_commands("given before the run was started again")
+            state = self._perform(profile)
+        except UserError as error:
+            self._status.error = Failure(error.what, error.where, error.fix, "input")
+            state = "failed"
+        return self._end(state)
+
+    def _perform(self, profile: Profile) -> str:
+        if not self._wait_for_device(profile):
+            return "stopped"
+        parent = ""
+        for stage in profile.pipeline.performed:
+            made = self._status.outputs.get(stage, "")
+            if not (made and (self._workspace.root / made).is_dir()):
+                state = self._perform_stage(profile, stage, parent)
+                if state != "done":
+                    return state
+                made = self._status.outputs[stage]
+            parent = made
+        return "done"
+
+    # The queue
+
+    def _wait_for_device(self, profile: Profile) -> bool:
+        """Whether the devices were claimed; False where a stop command came first."""
+        devices = devices_for(profile.engine)
+        ticket = Ticket(self._workspace, self._run, devices)
+
+        def claim() -> None:
+            self._status.device = " ".join(devices)
+            self._status.message = ""
+            self._status.state = "starting"
+            self._beat(now=True)
+
+        try:
+            while reason := ticket.try_claim(profile, claim):
+                if self._status.message != reason:
+                    self._status.message = reason
+                    self._set_state("queued", f"waiting: {reason}")
+                deadline = time.monotonic() + QUEUE_POLL_S
+                while time.monotonic() < deadline:
+                    if self._takes_stop("the run waits in the queue"):
+                        return False
+                    self._beat()
+                    time.sleep(POLL_S)
+        finally:
+            ticket.give_up()
+        return True
+
+    # One stage
+
+    def _perform_stage(self, profile: Profile, stage: str, parent: str) -> str:
+        """Start the stage, again with half the micro-batch where memory runs out."""
+        while True:
+            if self._takes_stop("no stage is at work"):
+                return "stopped"
+            outcome = self._watch(profile, stage, parent)
+            if isinstance(outcome, Failure):
+                if outcome.cause == "memory" and self._halve_micro_batch(profile, outcome):
+                    continue
+                self._status.error = outcome
+                return "failed"
+            if outcome.phase == "stopped":
+                return "stopped"
+            self._status.outputs[stage] = outcome.output
+            return "done"
+
+    def _watch(self, profile: Profile, stage: str, parent: str) -> events.StageChange | Failure:
+        """One process of the stage, from its start to its end."""
+        status = self._status
+        status.stage, status.step, status.total_steps = stage, 0, 0
+        status.loss = status.val_loss = status.eta_s = None
+        self._outcome = None
+        kills = kernel_oom_kills()
+        child = start_stage(
+            self._workspace,
+            self._run,
+            profile,
+            stage,
+            attempt=status.attempt,
+            parent=parent,
+            micro_batch=status.micro_batch,
+            lock=self._lock.descriptor,
+        )
+        status.stage_pid = child.pid
+        self._set_state("running")
+        while child.poll() is None:
+            if self._stop_asked:
+                self._stop_asked = False
+                control.send(self._run, "stop")
+            self._follow_events()
+            if any(command.name == "stop" for command in control.pending(self._run)):
+                status.state = "stopping"
+            self._beat()
+            time.sleep(POLL_S)
+        self._follow_events()
+        status.stage_pid = 0
+        return self._outcome or self._explain_death(child, stage, kernel_oom_kills() > kills)
+
+    def _follow_events(self) -> None:
+        """Bring the status up to date with what the stage has put on record."""
+        status = self._status
+        for event in self._events.read():
+            match event.payload():
+                case events.Step() as step:
+                    status.step = event.step or 0
+                    status.loss, status.tokens_per_s = step.loss, step.tokens_per_s
+                    status.eta_s, status.memory = step.eta_s, step.memory
+                case events.Eval() as evaluation:
+                    status.val_loss = evaluation.val_loss
+                case events.StageChange(phase="start") as start:
+                    status.step, status.total_steps = event.step or 0, start.total_steps
+                case events.StageChange() | Failure() as outcome:
+                    self._outcome = outcome
+                case events.RunChange(state="paused" | "running" as state) if event.stage:
+                    status.state = state
+                case events.Answer(command="stop", outcome="done"):
+                    status.state = "stopping"
+                case events.Warn() as warning:
+                    status.message = warning.message
+
+    def _explain_death(
+        self, child: subprocess.Popen[bytes], stage: str, kernel_killed: bool
+    ) -> Failure:
+        """Why a stage ended without a word in the record."""
+        log = self._workspace.relative(self._run.log)
+        resume = f"gptstudio resume {self._run.name}"
+        code = child.returncode
+        if code == -signal.SIGKILL and kernel_killed:
+            return Failure(
+                f"the kernel killed the stage {stage}: main memory ran out",
+                log,
+                f"lower pretrain.micro_batch or data sizes, or free memory, then {resume}",
+            )
+        if code < 0:
+            name = signal.Signals(-code).name
+            return Failure(f"the stage {stage} was killed by {name}", log, resume)
+        lines = [line.decode(errors="replace").strip() for line in last_lines(self._run.log, 20)]
+        last = next((line for line in reversed(lines) if line), f"exit status {code}")
+        return Failure(f"the stage {stage} crashed: {last}", log, f"read the log, then {resume}")
+
+    def _halve_micro_batch(self, profile: Profile, failure: Failure) -> bool:
+        """Whether there is a smaller micro-batch to try; if not, say which settings to change."""
+        status, settings = self._status, profile.pretrain
+        size = status.micro_batch or settings.micro_batch
+        if size == 1:
+            length = profile.model.context_length
+            failure.what += ", at pretrain.micro_batch = 1"
+            first = (
+                ""
+                if settings.gradient_checkpointing
+                else "pretrain.gradient_checkpointing = true, "
+            )
+            failure.fix = (
+                f"set {first}model.context_length = {length // 2} in place of {length},"
+                " or fewer model.n_layers"
+            )
+            return False
+        status.micro_batch = size // 2
+        status.attempt += 1
+        message = (
+            f"memory ran out at pretrain.micro_batch = {size}: going on from the last checkpoint"
+            f" with {status.micro_batch} and twice the accumulation, the same batch"
+        )
+        self._report.warn(message)
+        status.message = message
+        self._report.write(
+            events.RunChange("running", status.attempt, message, micro_batch=status.micro_batch)
+        )
+        return True
+
+    # Commands while no stage takes them
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._stop_asked = True
+
+    def _takes_stop(self, reason: str) -> bool:
+        """Take the commands that have come; whether one of them, or a signal, said stop."""
+        stop = self._stop_asked
+        for command in control.take(self._run):
+            if command.name == "stop":
+                stop = True
+                self._report.write(events.Answer(command.id, command.name, "done"))
+            else:
+                self._report.write(events.Answer(command.id, command.name, "refused", reason))
+        return stop
+
+    def _refuse_commands(self, reason: str) -> None:
+        for command in control.take(self._run):
+            self._report.write(events.Answer(command.id, command.name, "refused", reason))
+
+    # The status
+
+    def _set_state(self, state: str, message: str = "") -> None:
+        self._status.state = state  # type: ignore[assignment]
+        self._report.write(events.RunChange(state, self._status.attempt, message))
+        self._beat(now=True)
+
+    def _beat(self, *, now: bool = False) -> None:
+        if not now and time.time() - self._last_beat < HEARTBEAT_S:
+            return
+        self._last_beat = self._status.heartbeat = time.time()
+        try:
+            write_status(self._run, self._status)
+        except OSError as error:  # a full disk must not cost the run
+            print(f"the status could not be written: {error}", file=sys.stderr, flush=True)
+
+    def _end(self, state: str) -> int:
+        status = self._status
+        self._refuse_commands("the run has ended")
+        code = EXIT_CODES[state]
+        if status.error is not None and status.error.cause == "input":
+            code = EXIT_BAD_INPUT
+        status.exit_code, status.eta_s = code, None
+        self._set_state(state, status.error.what if status.error else "")
+        return code
+
+
+def main() -> int:
+    """Supervise the run named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m gptengine.supervise", description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--run", required=True)
+    options = parser.parse_args()
+    os.umask(0o077)
+    try:
+        workspace = Workspace.locate(options.workspace)
+        run = workspace.run(options.run)
+        lock = control.FileLock(run.lock)
+        if not lock.acquire(LOCK_TIMEOUT_S):
+            raise UserError(
+                f"the run {run.name} has a supervisor already",
+                where=str(run.lock),
+                fix=f"gptstudio attach {run.name}",
+            )
+        return Supervisor(workspace, run, lock).run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

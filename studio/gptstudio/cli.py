@@ -1,0 +1,112 @@
+"""The command line: ``gptstudio --help``.
+
+Imports nothing that a command does not need: the help is there in an instant.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gptstudio.commands import models, profiles, runs, setup
+from gptstudio.commands.options import WorkspaceOption
+from gptstudio.failures import drop_output, failures_for_people
+
+
+class StudioGroup(TyperGroup):
+    """The commands in the order in which they were added, their errors said to people."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with failures_for_people():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=StudioGroup,
+    rich_markup_mode=None,  # plain help: nothing typed is taken for markup, and it comes sooner
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start here: gptstudio init DIR, cd DIR, gptstudio run. "
+    "A run goes on when the terminal is closed.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gptstudio import __version__
+
+        typer.echo(f"gptstudio {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train GPT models in a terminal; without a command, show what the workspace holds."""
+    if context.invoked_subcommand is None:
+        from gptcore.workspace import Workspace
+        from gptstudio.overview import overview
+
+        typer.echo(overview(Workspace.locate(workspace)))
+    elif workspace is not None:
+        context.default_map = _defaults(workspace)
+
+
+def _defaults(workspace: Path) -> dict[str, Any]:
+    """The workspace given before the command, for whichever command follows."""
+    own = {"workspace": str(workspace)}
+    names = [
+        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
+    ]
+    return dict.fromkeys(names, own) | {"profiles": dict.fromkeys(("list", "show", "check"), own)}
+
+
+for _command in (
+    runs.run,
+    runs.attach,
+    runs.runs,
+    runs.stop,
+    runs.pause,
+    runs.resume,
+    runs.checkpoint,
+    runs.sample,
+    models.generate,
+    setup.init,
+    setup.doctor,
+):
+    app.command()(_command)
+app.add_typer(profiles.app)
+
+
+def main() -> None:
+    """The console script."""
+    # Started with a closed output, as `>&-` does, Python has none at all.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 is no error
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="gptstudio")
+    finally:
+        with contextlib.suppress(ValueError):  # closed
+            try:
+                sys.stdout.flush()
+            except OSError:  # a pipe or a terminal that is gone
+                drop_output()
+
+
+if __name__ == "__main__":
+    main()

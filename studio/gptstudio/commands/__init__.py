@@ -1,0 +1,1 @@
+"""The commands, a file for each group; what a command needs is imported when it runs."""

@@ -1,0 +1,112 @@
+"""Commands about models."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gptstudio.commands.options import WorkspaceOption, complete_model
+
+if TYPE_CHECKING:
+    from gptcore.workspace import Workspace
+
+EXIT_INTERRUPTED = 130
+
+
+def generate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="latest, the name of a model or run, or a folder.",
+            autocompletion=complete_model,
+            show_default=False,
+        ),
+    ],
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to go on from; -: read it.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=10.0, help="0: always the likeliest token.")
+    ] = 0.8,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Choose among so many likeliest tokens; 0: all.")
+    ] = 50,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Choose among tokens of this joint share.")
+    ] = 1.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The same gives the same text.", show_default="another each time"),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda:N",
+            help="Where to compute; cpu leaves a GPU to the run that holds it.",
+            show_default="auto",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Let a model go on from a prompt."""
+    from gptcore.errors import UserError
+    from gptcore.lineage import find_model
+    from gptcore.workspace import Workspace
+    from gptstudio.launcher import find_engine_python
+
+    place = Workspace.locate(workspace)
+    folder = find_model(place, model)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if "\0" in text:
+        raise UserError("the prompt holds a NUL character", where="--prompt", fix="leave it out")
+    python = find_engine_python(place, engine_python_of(place, folder))
+    words = [python, "-m", "gptengine", "generate", str(folder.resolve()), f"--prompt={text}"]
+    words += ["--max-tokens", str(max_tokens), "--temperature", str(temperature)]
+    words += ["--top-k", str(top_k), "--top-p", str(top_p)]
+    if seed is not None:
+        words += ["--seed", str(seed)]
+    if device:
+        words += ["--device", device]
+    if as_json:
+        words.append("--json")
+    raise typer.Exit(run_child(words))
+
+
+def engine_python_of(workspace: "Workspace", folder: Path) -> str:
+    """The setting `engine.python` of the run that made the model; empty where nobody knows."""
+    import tomllib
+
+    from gptcore.lineage import read_lineage
+
+    lineage = read_lineage(folder)
+    if lineage is None:
+        return ""
+    try:
+        text = workspace.run(lineage.run).profile.read_text(encoding="utf-8")
+        setting = tomllib.loads(text).get("engine", {}).get("python", "")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return ""  # the record was deleted; models outlive it
+    return setting if isinstance(setting, str) else ""
+
+
+def run_child(words: list[str]) -> int:
+    """Run a program on this terminal; its exit status, 130 after Ctrl-C."""
+    import subprocess
+
+    from gptstudio.launcher import engine_environment
+
+    child = subprocess.Popen(words, env=engine_environment())
+    interrupted = False
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:  # the terminal sent it to the child too, which now ends
+            if interrupted:
+                child.kill()
+            interrupted = True
+        else:
+            if interrupted:
+                return EXIT_INTERRUPTED
+            return code if code >= 0 else 128 - code

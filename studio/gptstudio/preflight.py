@@ -1,0 +1,147 @@
+"""What can be known before a run starts: data, device, memory, a workspace that takes files."""
+
+import os
+from typing import TYPE_CHECKING
+
+from gptcore.errors import UserError
+from gptcore.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gptcore.devices import Device
+    from gptcore.profile import Profile
+
+
+def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0) -> None:
+    """Check that a run of `profile` has what it needs.
+
+    Args:
+        workspace: Where it would run.
+        profile: Its settings.
+        micro_batch: The one that an earlier attempt came down to; 0: the profile's.
+
+    Raises:
+        UserError: It has not; the message names the setting or command that helps.
+    """
+    from gptcore.formats import find_text_files
+
+    for folder in (workspace.root, workspace.logs):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                "the workspace cannot be written to",
+                where=str(folder),
+                fix="choose another with --workspace, or change its owner or mode",
+            )
+    data = profile.data.pretrain
+    find_text_files(workspace.datasets, data.include, data.exclude)
+    _check_parent(workspace, profile)
+    if profile.engine.device == "cpu":
+        return
+    devices = _usable_devices(profile)
+    if "pretrain" in profile.pipeline.performed and devices:
+        _check_memory(profile, devices, micro_batch or profile.pretrain.micro_batch)
+
+
+def _check_parent(workspace: Workspace, profile: "Profile") -> None:
+    """What the first stage starts from must be there; the engine looks again, more closely."""
+    from gptcore.lineage import find_parent, tokenizers_of
+
+    if profile.pipeline.parent:
+        find_parent(workspace, profile.pipeline.parent)
+    elif profile.pipeline.performed[0] != "tokenizer":
+        tokenizers_of(workspace, profile.name)
+
+
+def _usable_devices(profile: "Profile") -> "list[Device]":
+    """The devices of which the run will use one or more; none where it computes on the CPU."""
+    from gptcore.devices import visible_devices
+
+    devices = visible_devices()
+    device = profile.engine.device
+    if device == "auto":
+        return devices
+    names = ", ".join(f"cuda:{index} {found.name}" for index, found in enumerate(devices))
+    if not devices:
+        raise UserError(
+            f"engine.device is {device}, but no NVIDIA GPU can be seen here",
+            where="engine.device",
+            fix="--set engine.device=cpu, or look at the driver with nvidia-smi",
+        )
+    index = int(device.partition(":")[2] or 0)
+    if index >= len(devices) or (":" not in device and profile.engine.processes > len(devices)):
+        wanted = device if ":" in device else f"{profile.engine.processes} of them"
+        raise UserError(
+            f"the run wants GPU {wanted}, but there are: {names}",
+            where="engine.device" if ":" in device else "engine.processes",
+            fix=f"--set engine.device=cuda:{len(devices) - 1}, or --set engine.device=cpu"
+            if ":" in device
+            else f"--set engine.processes={len(devices)}, or --set engine.device=cpu",
+        )
+    return [devices[index]] if ":" in device else devices
+
+
+def _check_memory(profile: "Profile", devices: "list[Device]", micro_batch: int) -> None:
+    """Refuse what can never fit; what might not fit is the supervisor's to try."""
+    from gptcore.memory import estimate_training
+    from gptstudio.text import human_bytes
+
+    totals = [device.memory_total for device in devices if device.memory_total]
+    if len(totals) < len(devices):
+        return  # NVML will not say
+    budget = max(totals)
+    need = estimate_training(
+        profile.model,
+        micro_batch=micro_batch,
+        precision=gpu_precision(profile),
+        gradient_checkpointing=profile.pretrain.gradient_checkpointing,
+    ).total
+    if need <= budget:
+        return
+    raise UserError(
+        f"pretraining needs about {human_bytes(need)} of GPU memory;"
+        f" the largest usable GPU has {human_bytes(budget)}",
+        where="pretrain.micro_batch, model.context_length",
+        fix=suggest(profile, budget),
+    )
+
+
+def gpu_precision(profile: "Profile") -> str:
+    """What `auto` becomes on a GPU, as far as memory goes: some half precision."""
+    precision = profile.engine.precision
+    return "bf16" if precision == "auto" else precision
+
+
+def suggest(profile: "Profile", budget: int) -> str:
+    """Which settings to change so that pretraining fits `budget` bytes; the mildest that do."""
+    settings = profile.pretrain
+    if size := _micro_batch_within(profile, budget, settings.gradient_checkpointing):
+        return f"--set pretrain.micro_batch={size}"
+    checkpointing = "--set pretrain.gradient_checkpointing=true"
+    if size := _micro_batch_within(profile, budget, True):
+        return f"{checkpointing} --set pretrain.micro_batch={size}"
+    length = profile.model.context_length // 2
+    while length >= 64:
+        shorter = profile.model_copy(
+            update={"model": profile.model.model_copy(update={"context_length": length})}
+        )
+        if size := _micro_batch_within(shorter, budget, True):
+            return (
+                f"{checkpointing} --set pretrain.micro_batch={size}"
+                f" --set model.context_length={length}"
+            )
+        length //= 2
+    return "a smaller model (model.n_layers, model.emb_dim), or --set engine.device=cpu"
+
+
+def _micro_batch_within(profile: "Profile", budget: int, checkpointing: bool) -> int:
+    """The largest micro-batch that fits and divides the batch; 0: not even one does."""
+    from gptcore.memory import largest_micro_batch
+
+    most = largest_micro_batch(
+        profile.model,
+        budget,
+        precision=gpu_precision(profile),
+        gradient_checkpointing=checkpointing,
+    )
+    share = profile.pretrain.batch_size // profile.engine.processes
+    most = min(most, share)
+    return next((size for size in range(most, 0, -1) if share % size == 0), 0)
