@@ -95,7 +95,7 @@ class TokenStream:
         return TokenStream(self._files, self._file_of[kept], offsets[kept], (stops - starts)[kept])
 
     def repeated(self, times_of: Sequence[int]) -> "TokenStream":
-        """The stream with the spans of each file as often as `times_of`, one number a file, says."""
+        """The stream with each file's spans as often as `times_of`, one number a file, says."""
         lengths = np.diff(self._bounds)
         again = np.repeat(np.arange(len(lengths)), np.asarray(times_of, np.int64)[self._file_of])
         return TokenStream(self._files, self._file_of[again], self._start_of[again], lengths[again])
