@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.conftest import Runs, events_of, steps_of, wait_for
 
 from gptcore import control, events
 from gptcore.status import observe
 from gptcore.workspace import RunPaths, Workspace
+from tests.conftest import Runs, events_of, steps_of, wait_for
 
 pytestmark = pytest.mark.slow
 

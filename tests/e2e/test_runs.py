@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.conftest import Runs, events_of, steps_of, wait_for, write_corpus
 
 from gptcore import control, events
 from gptcore.lineage import read_lineage, results
 from gptcore.status import observe
 from gptcore.workspace import RunPaths
+from tests.conftest import Runs, events_of, steps_of, wait_for, write_corpus
 
 pytestmark = pytest.mark.slow
 
