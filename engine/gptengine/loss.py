@@ -38,13 +38,13 @@ def onednn_applies(x: Tensor, weight: Tensor) -> bool:
         weight: (out, in).
     """
     return (
-        _onednn_linear is not None
+        not torch.compiler.is_compiling()  # first: what follows would break the traced graph
+        and _onednn_linear is not None
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() >= _ONEDNN_ROWS * x.shape[-1]
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

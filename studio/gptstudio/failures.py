@@ -1,6 +1,5 @@
 """Turns what went wrong into a message and an exit status, at one place for all commands."""
 
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -8,20 +7,12 @@ from contextlib import contextmanager
 
 import typer
 
-from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptcore.text import clean
 from gptstudio.text import paint
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-
-_FIXES = {
-    errno.ENOSPC: "make room on that disk, or choose another --workspace",
-    errno.EDQUOT: "your quota is used up: make room, or choose another --workspace",
-    errno.EROFS: "that file system takes no writes: choose another --workspace",
-    errno.EACCES: "change its owner or mode, or choose another --workspace",
-    errno.EPERM: "change its owner or mode, or choose another --workspace",
-}
 
 
 @contextmanager
@@ -49,8 +40,8 @@ def failures_for_people() -> Iterator[None]:
 def explain(error: OSError) -> UserError:
     """What the system refused, with the path it was about."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
-    what = error.strerror or str(error)
-    return UserError(what, where=" -> ".join(names), fix=_FIXES.get(error.errno or 0, ""))
+    where = " -> ".join(names)
+    return disk_error(error.errno, where) or UserError(error.strerror or str(error), where=where)
 
 
 def say_error(error: UserError) -> None:

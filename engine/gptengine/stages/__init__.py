@@ -3,29 +3,18 @@
 A new stage is one file here, one entry in `gptcore.stages` and one section in the profile.
 """
 
-import errno
 import re
 import sys
 import traceback
 from importlib import import_module
 
 from gptcore import events
-from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptengine.context import StageContext, StopRequested
 from gptengine.plan import make_plan
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
-
-#: Errors of the file system that a person can mend, and how.
-_DISK_ERRORS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "a file may not grow any further (ulimit -f, or a full disk)",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-}
 
 
 def perform(context: StageContext) -> int:
@@ -42,10 +31,10 @@ def perform(context: StageContext) -> int:
     except UserError as error:
         return _fail(context, events.Failure(error.what, error.where, error.fix, "input"))
     except Exception as error:
-        if what := disk_trouble(error):
-            where = getattr(error, "filename", None) or context.workspace.root
-            fix = f"make room or allow writing there, then gptstudio resume {context.run.name}"
-            return _fail(context, events.Failure(what, str(where), fix, "input"))
+        where = getattr(error, "filename", None) or context.workspace.root
+        if trouble := disk_error(system_number(error), str(where)):
+            fix = f"{trouble.fix}, then gptstudio resume {context.run.name}"
+            return _fail(context, events.Failure(trouble.what, trouble.where, fix, "input"))
         if is_out_of_memory(error):
             traceback.print_exc()
             first_line = str(error).strip().splitlines()[:1]
@@ -55,13 +44,14 @@ def perform(context: StageContext) -> int:
         raise
 
 
-def disk_trouble(error: BaseException) -> str:
-    """What is wrong with the disk, where that is what `error` says; else empty."""
-    number = error.errno if isinstance(error, OSError) else None
-    if type(error).__name__ == "SafetensorError":  # carries the system's number in its text only
+def system_number(error: BaseException) -> int | None:
+    """The operating system's number of an error, where it has one."""
+    if isinstance(error, OSError):
+        return error.errno
+    if type(error).__name__ == "SafetensorError":  # has it in its text alone
         found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else None
-    return _DISK_ERRORS.get(number or 0, "")
+        return int(found[1]) if found else None
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -64,7 +64,7 @@ class History:
     ended_by: str = "steps"
 
 
-class _Loss(nn.Module):
+class LossModule(nn.Module):
     """The model as a function from batch to loss, the form that DDP and torch.compile wrap."""
 
     def __init__(self, model: GPT) -> None:
@@ -72,6 +72,7 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch, a scalar."""
         return self.model.loss(input_ids, targets)
 
 
@@ -167,7 +168,7 @@ class TrainingLoop:
         return self.history
 
     def _wrapped(self, model: GPT) -> nn.Module:
-        loss: nn.Module = _Loss(model)
+        loss: nn.Module = LossModule(model)
         if self._placement.compile:
             loss.compile()
         if self._placement.world_size > 1:
