@@ -119,7 +119,9 @@ class TokenizerSettings(Section):
     """Training of the byte-level BPE. Its size is model.vocab_size."""
 
     max_train_mb: Positive = Field(
-        512, description="Text to learn merges from, in MB, taken evenly from every file."
+        256,
+        description="Text to learn merges from, in MB, taken evenly from every file;"
+        " learning takes two to three times as much memory.",
     )
 
 

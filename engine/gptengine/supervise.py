@@ -218,6 +218,8 @@ class Supervisor:
             return Failure(f"the stage {stage} was killed by {name}", log, resume)
         lines = [line.decode(errors="replace").strip() for line in last_lines(self._run.log, 20)]
         last = next((line for line in reversed(lines) if line), f"exit status {code}")
+        if code == EXIT_BAD_INPUT:  # it could not write its error into the record
+            return Failure(last.removeprefix("error: "), log, f"mend that, then {resume}", "input")
         return Failure(f"the stage {stage} crashed: {last}", log, f"read the log, then {resume}")
 
     def _halve_micro_batch(self, profile: Profile, failure: Failure) -> bool:
@@ -243,9 +245,9 @@ class Supervisor:
             f"memory ran out at pretrain.micro_batch = {size}: going on from the last checkpoint"
             f" with {status.micro_batch} and twice the accumulation, the same batch"
         )
-        self._report.warn(message)
+        self._tell(events.Warn(message))
         status.message = message
-        self._report.write(
+        self._tell(
             events.RunChange("running", status.attempt, message, micro_batch=status.micro_batch)
         )
         return True
@@ -261,21 +263,28 @@ class Supervisor:
         for command in control.take(self._run):
             if command.name == "stop":
                 stop = True
-                self._report.write(events.Answer(command.id, command.name, "done"))
+                self._tell(events.Answer(command.id, command.name, "done"))
             else:
-                self._report.write(events.Answer(command.id, command.name, "refused", reason))
+                self._tell(events.Answer(command.id, command.name, "refused", reason))
         return stop
 
     def _refuse_commands(self, reason: str) -> None:
         for command in control.take(self._run):
-            self._report.write(events.Answer(command.id, command.name, "refused", reason))
+            self._tell(events.Answer(command.id, command.name, "refused", reason))
 
     # The status
 
     def _set_state(self, state: str, message: str = "") -> None:
         self._status.state = state  # type: ignore[assignment]
-        self._report.write(events.RunChange(state, self._status.attempt, message))
+        self._tell(events.RunChange(state, self._status.attempt, message))
         self._beat(now=True)
+
+    def _tell(self, payload: events.Payload) -> None:
+        """Put it on record; a disk that is full must not cost the run its supervisor."""
+        try:
+            self._report.write(payload)
+        except OSError as error:
+            print(f"the record could not be written: {error}", file=sys.stderr, flush=True)
 
     def _beat(self, *, now: bool = False) -> None:
         if not now and time.time() - self._last_beat < HEARTBEAT_S:
@@ -283,7 +292,7 @@ class Supervisor:
         self._last_beat = self._status.heartbeat = time.time()
         try:
             write_status(self._run, self._status)
-        except OSError as error:  # a full disk must not cost the run
+        except OSError as error:
             print(f"the status could not be written: {error}", file=sys.stderr, flush=True)
 
     def _end(self, state: str) -> int:

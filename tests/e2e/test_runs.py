@@ -187,6 +187,17 @@ def test_a_disk_that_is_full_loses_nothing(runs: Runs) -> None:
     assert runs.finish(run).state == "done"
 
 
+def test_a_record_that_cannot_grow_is_told_by_the_status(runs: Runs) -> None:
+    settings = ("pretrain.max_steps=600", "pretrain.checkpoint_interval=0", "engine.threads=1")
+    run = runs.create("r", *settings)
+    runs.supervise(run, limit(resource.RLIMIT_FSIZE, 60_000))  # about 200 steps of events
+    status = runs.finish(run)
+    assert (status.state, status.exit_code) == ("failed", 2)
+    assert runs.workspace.run("r").events.stat().st_size <= 60_000
+    runs.supervise(run)
+    assert runs.finish(run).state == "done"
+
+
 def test_memory_that_runs_out_halves_the_micro_batch(runs: Runs) -> None:
     settings = (
         "engine.threads=1",
