@@ -44,21 +44,25 @@ def send(run: RunPaths, name: CommandName) -> Command:
 
 def pending(run: RunPaths) -> list[Command]:
     """Commands that nobody has taken yet, oldest first; what cannot be read is passed over."""
-    commands = []
-    for path in _files(run):
-        try:
-            commands.append(msgspec.json.decode(path.read_bytes(), type=Command))
-        except (OSError, msgspec.DecodeError):
-            continue
-    return commands
+    return [command for path in _files(run) if (command := _read(path)) is not None]
 
 
 def take(run: RunPaths) -> list[Command]:
     """Remove and return the pending commands, oldest first."""
-    commands = pending(run)
+    commands = []
     for path in _files(run):
+        command = _read(path)
         path.unlink(missing_ok=True)
+        if command is not None:
+            commands.append(command)
     return commands
+
+
+def _read(path: Path) -> Command | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Command)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _files(run: RunPaths) -> list[Path]:
@@ -116,6 +120,21 @@ class FileLock:
 
     def __exit__(self, *exception: object) -> None:
         self.release()
+
+
+def is_alive(run: RunPaths) -> bool:
+    """Whether any process of `run` lives: its supervisor, its stage, or a worker of torchrun."""
+    return any(is_locked(path) for path in (run.lock, *worker_locks(run)))
+
+
+def worker_lock(run: RunPaths, rank: int) -> FileLock:
+    """The lock of one process of several that train together: torchrun hands none on."""
+    return FileLock(run.folder / f"lock.{rank}")
+
+
+def worker_locks(run: RunPaths) -> list[Path]:
+    """The lock files of the processes that have trained together, held or not."""
+    return sorted(run.folder.glob("lock.[0-9]*"))
 
 
 def is_locked(path: Path) -> bool:

@@ -8,6 +8,7 @@ stands around it, so that encoding piece by piece gives the ids of the whole.
 import codecs
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def find_text_files(
     """
     if not datasets.is_dir():
         raise UserError(
-            "the datasets folder does not exist", where=str(datasets), fix="gptstudio init"
+            "the datasets folder does not exist",
+            where=str(datasets),
+            fix=_init_command(datasets.parent),
         )
     wanted = any_glob(include)
     unwanted = any_glob(exclude)
@@ -97,9 +100,14 @@ def find_text_files(
         raise UserError(
             "there is no text to train on",
             where=f"{datasets} (looked for {searched})",
-            fix="put text files there, or run gptstudio init for a small example",
+            fix=f"put text files there, or: {_init_command(datasets.parent)}, for a small example",
         )
     return [path for _, path in sorted(found)]
+
+
+def _init_command(root: Path) -> str:
+    """What makes the workspace complete, typed from the current folder."""
+    return f"gptstudio init {'.' if root == Path.cwd() else shlex.quote(str(root))}"
 
 
 def _walk(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path, bool]]:

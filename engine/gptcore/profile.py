@@ -20,6 +20,9 @@ from gptcore.stages import StageName
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+#: Attention heads a layer may have.
+MAX_HEADS = 1024
+
 
 class Section(BaseModel):
     """A table of the settings file: frozen, and strict about names."""
@@ -132,22 +135,32 @@ class ModelSettings(Section):
         50257, ge=266, le=1_000_000, description="Tokens aimed at; the data may give fewer."
     )
     context_length: int = Field(2000, ge=8, le=1_000_000, description="Tokens a model can see.")
-    emb_dim: Positive = Field(768, description="Width of the residual stream.")
-    n_heads: Positive = Field(12, description="Attention heads a layer.")
-    n_layers: Positive = Field(12, description="Transformer blocks.")
+    emb_dim: int = Field(768, gt=0, le=65_536, description="Width of the residual stream.")
+    n_heads: int = Field(12, gt=0, le=MAX_HEADS, description="Attention heads a layer.")
+    n_layers: int = Field(12, gt=0, le=1024, description="Transformer blocks.")
     drop_rate: Share = Field(0.0, description="Dropout probability.")
     qkv_bias: bool = Field(False, description="Whether query, key and value have a bias.")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
         if self.emb_dim % self.n_heads:
-            fits = [h for h in range(1, self.emb_dim + 1) if self.emb_dim % h == 0]
-            nearest = min(fits, key=lambda heads: abs(heads - self.n_heads))
+            nearest = _nearest_divisor(self.emb_dim, self.n_heads, MAX_HEADS)
             raise ValueError(
                 f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads};"
                 f" the nearest that fits is n_heads = {nearest}"
             )
         return self
+
+
+def _nearest_divisor(number: int, wanted: int, most: int) -> int:
+    """The divisor of `number`, up to `most`, nearest to `wanted`; of two the smaller."""
+    wanted = min(wanted, number)
+    return next(
+        divisor
+        for distance in range(wanted)  # 1 divides everything
+        for divisor in (wanted - distance, wanted + distance)
+        if divisor <= most and number % divisor == 0
+    )
 
 
 class PretrainSettings(Section):
@@ -215,6 +228,12 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Profile":
+        if ":" in self.engine.device and self.engine.processes > 1:
+            raise ValueError(
+                f"engine.device {self.engine.device} is one GPU, and engine.processes"
+                f" {self.engine.processes} want one each; set engine.device = cuda, or"
+                " engine.processes = 1"
+            )
         share = self.pretrain.micro_batch * self.engine.processes
         if self.pretrain.batch_size % share:
             raise ValueError(

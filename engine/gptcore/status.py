@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from gptcore.control import is_locked
+from gptcore.control import is_alive
 from gptcore.errors import UserError
 from gptcore.events import Failure
 from gptcore.workspace import RunPaths, Workspace, write_atomic
@@ -88,7 +88,7 @@ def read_status(run: RunPaths) -> Status | None:
 
 def observe(run: RunPaths) -> Status | None:
     """The status as it is now: a run that says it lives, but holds no lock, is lost."""
-    alive = is_locked(run.lock)  # before the file: a run that ends in between is not lost
+    alive = is_alive(run)  # before the file: a run that ends in between is not lost
     status = read_status(run)
     if status is not None and status.state in LIVE and not alive:
         status.state = "lost"

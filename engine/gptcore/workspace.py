@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from gptcore.errors import UserError
 
 #: Names a variable that holds the workspace when none is given on the command line.
 WORKSPACE_VARIABLE = "GPTSTUDIO_WORKSPACE"
+
+#: Seconds after which a half-made folder is nobody's, also where several machines share a disk.
+ABANDONED_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,11 @@ class RunPaths:
     def profile(self) -> Path:
         """Settings as resolved, frozen at start."""
         return self.folder / "profile.toml"
+
+    @property
+    def inputs(self) -> Path:
+        """The files and parents that the run learns from, frozen when a stage first starts."""
+        return self.folder / "inputs.json"
 
     @property
     def status(self) -> Path:
@@ -183,6 +192,7 @@ def new_dir(final: Path) -> Iterator[Path]:
         The folder to write into.
     """
     final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_abandoned(final.parent)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
@@ -198,6 +208,28 @@ def new_dir(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     fsync_dir(final.parent)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what `new_dir` began in `folder` in processes that were killed, some time after."""
+    for path in folder.glob(".*.*.tmp"):
+        pid = path.name.split(".")[-2]
+        try:
+            old = time.time() - path.stat().st_mtime > ABANDONED_AFTER
+        except FileNotFoundError:
+            continue
+        if old and path.is_dir() and pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def replace_link(link: Path, target: Path) -> None:

@@ -7,11 +7,15 @@ import argparse
 import ctypes
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptengine.trouble import is_out_of_memory
 
+PR_SET_PDEATHSIG = 1
+WORKER_LOCK_TIMEOUT_S = 1.0
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -26,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _versions()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_BAD_INPUT
+    except (MemoryError, RuntimeError) as error:
+        if options.command != "generate" or not is_out_of_memory(error):
+            raise
+        print("error: memory ran out\n  to do: generate with --device cpu", file=sys.stderr)
         return EXIT_BAD_INPUT
     except (KeyboardInterrupt, BrokenPipeError):
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what is buffered has no reader
@@ -57,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(options: argparse.Namespace) -> int:
+    from gptcore.control import worker_lock
     from gptcore.profile import read_profile
     from gptcore.stages import STAGES
     from gptcore.workspace import Workspace
@@ -80,19 +90,25 @@ def _stage(options: argparse.Namespace) -> int:
         is_main=int(os.environ.get("RANK", 0)) == 0,
     )
     context.obey_signals()
-    return perform(context)
+    if "RANK" not in os.environ:
+        return perform(context)
+    die_with_parent()
+    with worker_lock(run, int(os.environ["RANK"])) as lock:
+        lock.acquire(WORKER_LOCK_TIMEOUT_S)
+        return perform(context)
 
 
 def _generate(options: argparse.Namespace) -> int:
     prepare_process()
-    from gptcore.profile import EngineSettings
+    from gptcore.profile import check_profile
     from gptcore.text import clean
     from gptengine.generate import Sampling, stream_text
     from gptengine.hf import load_model
     from gptengine.tokenizer import BPETokenizer
     from gptengine.train.device import place
 
-    placement = place(EngineSettings(device=options.device))
+    engine = check_profile({"engine": {"device": options.device}}, where="--device").engine
+    placement = place(engine)
     tokenizer = BPETokenizer.load(options.model)
     model = load_model(options.model, device=str(placement.device))
     sampling = Sampling(
@@ -128,6 +144,17 @@ def _versions() -> int:
     }
     print(json.dumps(versions))
     return 0
+
+
+def die_with_parent() -> None:
+    """Have the kernel ask this process to stop when torchrun, which started it, is gone."""
+    parent = os.getppid()
+    try:
+        ctypes.CDLL("libc.so.6").prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def prepare_process(threads: int = 0, processes: int = 1) -> None:

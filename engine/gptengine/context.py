@@ -130,6 +130,8 @@ class Progress:
         """
         self._context.check()
         now = time.monotonic()
+        if not self._context.is_main:
+            return
         if now - self._last >= self.INTERVAL_S or done >= total:
             self._last = now
             self._context.report.write(events.Progress(self._what, done, total, self._unit))

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 from gptcore import control, events
-from gptcore.errors import EXIT_BAD_INPUT, UserError
+from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptcore.events import EventReader, Failure
 from gptcore.journal import last_lines
 from gptcore.profile import Profile, read_profile
 from gptcore.status import Status, read_status, write_status
-from gptcore.workspace import RunPaths, Workspace, replace_link
+from gptcore.workspace import RunPaths, Workspace, replace_link, write_atomic
 from gptengine.child import kernel_oom_kills, start_stage
 from gptengine.queue import Ticket, devices_for
 from gptengine.report import Report
@@ -30,6 +30,9 @@ HEARTBEAT_S = 1.0
 QUEUE_POLL_S = 0.5
 #: A reader that asks whether the lock is held holds it for an instant.
 LOCK_TIMEOUT_S = 2.0
+#: What the processes under a torchrun that was killed may take to save and end.
+WORKERS_END_S = 120.0
+RESERVED_BYTES = 1 << 16
 
 EXIT_CODES = {"done": 0, "failed": 1, "stopped": 3}
 
@@ -60,7 +63,8 @@ class Supervisor:
         )
         self._status.attempt += 1
         self._status.started = self._status.started or time.time()
-        self._status.supervisor_pid = os.getpid()
+        self._status.supervisor_pid, self._status.stage_pid = os.getpid(), 0
+        self._status.device = ""  # claimed anew
         self._status.error = self._status.exit_code = None
         self._status.message = ""
         self._report = Report(run)
@@ -75,14 +79,22 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         try:
-            profile = read_profile(self._run.profile)
-            self._set_state("starting")
-            self._status.stages = list(profile.pipeline.performed)
-            replace_link(self._workspace.logs / "training.log", self._run.log)
             self._refuse_commands("given before the run was started again")
+            profile = read_profile(self._run.profile)
+            self._status.stages = list(profile.pipeline.performed)
+            self._set_state("starting")
+            self._await_workers()
+            self._reserve()
+            replace_link(self._workspace.logs / "training.log", self._run.log)
             state = self._perform(profile)
         except UserError as error:
             self._status.error = Failure(error.what, error.where, error.fix, "input")
+            state = "failed"
+        except OSError as error:
+            trouble = disk_error(error.errno, str(error.filename or self._run.folder))
+            trouble = trouble or UserError(str(error), where=str(self._run.folder))
+            fix = f"{trouble.fix or 'mend that'}, then gptstudio resume {self._run.name}"
+            self._status.error = Failure(trouble.what, trouble.where, fix, "input")
             state = "failed"
         return self._end(state)
 
@@ -174,9 +186,27 @@ class Supervisor:
                 status.state = "stopping"
             self._beat()
             time.sleep(POLL_S)
+        self._await_workers()
         self._follow_events()
         status.stage_pid = 0
         return self._outcome or self._explain_death(child, stage, kernel_oom_kills() > kills)
+
+    def _await_workers(self) -> None:
+        """Wait for processes that outlive their torchrun: they save, and end by themselves.
+
+        Raises:
+            UserError: They do not.
+        """
+        deadline = time.monotonic() + WORKERS_END_S
+        while any(control.is_locked(path) for path in control.worker_locks(self._run)):
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"processes of the run {self._run.name} do not end",
+                    where=str(self._run.folder),
+                    fix="end them (ps x | grep gptengine), then resume the run",
+                )
+            self._beat()
+            time.sleep(POLL_S)
 
     def _follow_events(self) -> None:
         """Bring the status up to date with what the stage has put on record."""
@@ -295,8 +325,17 @@ class Supervisor:
         except OSError as error:
             print(f"the status could not be written: {error}", file=sys.stderr, flush=True)
 
+    def _reserve(self) -> None:
+        """Keep a little of the disk, so that how the run ended can be written when it is full."""
+        write_atomic(self._reserved, bytes(RESERVED_BYTES))
+
+    @property
+    def _reserved(self) -> Path:
+        return self._run.folder / ".reserved"
+
     def _end(self, state: str) -> int:
         status = self._status
+        self._reserved.unlink(missing_ok=True)
         self._refuse_commands("the run has ended")
         code = EXIT_CODES[state]
         if status.error is not None and status.error.cause == "input":
@@ -324,7 +363,7 @@ def main() -> int:
                 fix=f"gptstudio attach {run.name}",
             )
         return Supervisor(workspace, run, lock).run()
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_BAD_INPUT
 

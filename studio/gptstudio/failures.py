@@ -50,6 +50,11 @@ def say_error(error: UserError) -> None:
     print(mark, clean(str(error), lines=True), file=sys.stderr, flush=True)
 
 
+def say_warning(text: str) -> None:
+    """Print a warning on standard error."""
+    print(paint("warning:", "yellow", sys.stderr), clean(text), file=sys.stderr, flush=True)
+
+
 def drop_output() -> None:
     """Nobody reads standard output any more: nothing may fail on it again, at exit either."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -3,12 +3,12 @@
 No terminal here: the command line and the screen both use it.
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Seconds a supervisor may take to say that it is there: it imports little, but disks can be slow.
 START_TIMEOUT = 60.0
-#: Seconds that a Ctrl-C during the start waits for the end.
+#: Seconds that a start which failed or was interrupted waits for its supervisor to end.
 STOP_TIMEOUT = 10.0
 LOG_LINES = 15
 
@@ -99,7 +99,7 @@ def wait_until_started(
     before: Status | None,
     *,
     log_offset: int = 0,
-    timeout: float = START_TIMEOUT,
+    timeout: float,
 ) -> Status:
     """Wait for the first word of a supervisor.
 
@@ -130,15 +130,28 @@ def wait_until_started(
             )
         if time.monotonic() >= deadline:
             raise UserError(
-                f"the run was started, but gave no sign of life in {timeout:.0f} s",
+                f"the run was started, but gave no sign of life in {timeout:.0f} s:\n"
+                + _log_since(run.log, log_offset),
                 where=str(run.log),
-                fix=f"look at the log, then: gptstudio attach {run.name}",
+                fix="gptstudio doctor looks at the engine's installation; then try again",
             )
         time.sleep(0.03)
 
 
-def start_run(workspace: Workspace, profile: "Profile", name: str = "") -> RunPaths:
-    """Check, make and start a new run; on an error nothing is left behind.
+def start_run(
+    workspace: Workspace,
+    profile: "Profile",
+    name: str = "",
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+) -> RunPaths:
+    """Check, make and start a new run; on an error nothing is left behind but what still lives.
+
+    Args:
+        workspace: Where.
+        profile: The settings, as resolved.
+        name: Of the run; empty: the profile's name and the first free number.
+        warn: Is told, before the start, what the run will go without.
 
     Raises:
         UserError: It cannot be started.
@@ -146,29 +159,51 @@ def start_run(workspace: Workspace, profile: "Profile", name: str = "") -> RunPa
     """
     if name:
         check_run_name(name)
-    preflight(workspace, profile)
+    warnings = preflight(workspace, profile)
     find_engine_python(workspace, profile.engine.python)
     made_logs = not workspace.logs.exists()
     run = create_run(workspace, profile, name)
+    for text in warnings:
+        warn(text)
+    process: subprocess.Popen[bytes] | None = None
     try:
         process = launch(workspace, run, profile.engine.python)
         _wait_or_stop(run, process, None)
-    except (UserError, OSError, KeyboardInterrupt):
-        if observe(run) is None:  # nobody but us knows of it
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        started = observe(run) is not None  # at last; then it is a run like any other
+        if not started and (process is None or process.poll() is not None):
             shutil.rmtree(run.folder, ignore_errors=True)
             if made_logs:
                 _remove_if_empty(workspace.logs)
+            if isinstance(error, UserError) and error.where == str(run.log):
+                error.where = f"run {run.name}; its folder was removed again"
+        elif isinstance(error, UserError) and started:
+            error.fix = f"it has been stopped; to go on: gptstudio resume {run.name}"
         raise
     return run
 
 
-def restart_run(workspace: Workspace, run: RunPaths, status: Status) -> None:
+def restart_run(
+    workspace: Workspace,
+    run: RunPaths,
+    status: Status,
+    settings: Sequence[str] = (),
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+) -> None:
     """Start an ended run again; it goes on from its last checkpoint.
 
+    Args:
+        workspace: Where.
+        run: The run.
+        status: As observed.
+        settings: Changes of the form ``section.key=value``, see `gptstudio.changes`.
+        warn: Is told, before the start, what the run will go without.
+
     Raises:
-        UserError: It has finished, still lives, or cannot be started.
+        UserError: It has finished, still lives, a setting cannot change, or it cannot be started.
     """
-    from gptcore.profile import read_profile
+    from gptstudio.changes import change_settings, settings_changed
 
     if status.state == "done":
         raise UserError(
@@ -180,10 +215,18 @@ def restart_run(workspace: Workspace, run: RunPaths, status: Status) -> None:
         raise UserError(
             f"run {run.name} is {status.state}",
             where=str(run.folder),
-            fix=f"gptstudio attach {run.name}",
+            fix=f"gptstudio stop {run.name}, then resume it with --set"
+            if settings
+            else f"gptstudio attach {run.name}",
         )
-    profile = read_profile(run.profile)
-    preflight(workspace, profile, micro_batch=status.micro_batch)
+    profile, changed = settings_changed(run, settings)
+    micro_batch = 0 if "pretrain.micro_batch" in changed else status.micro_batch
+    warnings = preflight(workspace, profile, micro_batch=micro_batch)
+    find_engine_python(workspace, profile.engine.python)
+    for text in warnings:
+        warn(text)
+    if settings:
+        change_settings(run, profile, micro_batch=micro_batch)
     offset = run.log.stat().st_size if run.log.exists() else 0
     process = launch(workspace, run, profile.engine.python)
     _wait_or_stop(run, process, status, log_offset=offset)
@@ -196,11 +239,18 @@ def _wait_or_stop(
     log_offset: int = 0,
 ) -> None:
     try:
-        wait_until_started(run, process, before, log_offset=log_offset)
-    except KeyboardInterrupt:  # a command file could be taken for one of an earlier attempt
+        wait_until_started(run, process, before, log_offset=log_offset, timeout=START_TIMEOUT)
+    except (UserError, KeyboardInterrupt) as error:
+        # Not by a command file, which could be taken for one of an earlier attempt.
         process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            if isinstance(error, UserError):
+                error.fix = (
+                    f"its supervisor, process {process.pid}, does not end: see what holds it up;"
+                    f" the record stays in {run.folder}"
+                )
         raise
 
 
@@ -235,18 +285,49 @@ def _make_folder(workspace: Workspace, name: str, *, numbered: bool) -> RunPaths
     number = 1
     while True:
         run = workspace.run(f"{name}-{number}" if numbered else name)
+        left = _left_behind(workspace, run.name, checkpoints_only=not numbered)
+        if left and not numbered and not run.folder.exists():
+            raise UserError(
+                f"there are checkpoints of an earlier run called {name}, whose record is gone",
+                where=str(left),
+                fix="choose another --name, or remove that folder",
+            )
         try:
-            run.folder.mkdir(mode=0o700)
+            if not left:
+                run.folder.mkdir(mode=0o700)
+                return run
         except FileExistsError:
-            if not numbered:
-                raise UserError(
-                    f"there is already a run called {name}",
-                    where=str(run.folder),
-                    fix=f"choose another --name, or go on with it: gptstudio resume {name}",
-                ) from None
-            number += 1
-        else:
-            return run
+            pass
+        if not numbered:
+            check_started(run)
+            raise UserError(
+                f"there is already a run called {name}",
+                where=str(run.folder),
+                fix=f"choose another --name, or go on with it: gptstudio resume {name}",
+            )
+        number += 1
+
+
+def check_started(run: RunPaths) -> None:
+    """Refuse a run that has a folder, but that no supervisor has ever taken up.
+
+    Raises:
+        UserError: It is one.
+    """
+    if run.folder.is_dir() and observe(run) is None:
+        raise UserError(
+            f"the run {run.name} was never started: its folder has no status",
+            where=str(run.folder),
+            fix="unless it is being started just now, remove the folder; or choose another --name",
+        )
+
+
+def _left_behind(workspace: Workspace, name: str, *, checkpoints_only: bool) -> Path | None:
+    """What there is of a run called `name` besides its record, which may have been removed."""
+    places = [workspace.root / "checkpoints" / name]
+    if not checkpoints_only:
+        places += [workspace.tokenizers / name, *workspace.models.glob(f"{name}-*")]
+    return next((path for path in places if path.exists()), None)
 
 
 def _remove_if_empty(folder: Path) -> None:

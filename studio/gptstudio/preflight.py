@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from gptcore.profile import Profile
 
 
-def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0) -> None:
+#: How many files that cannot be used are named before the rest is only counted.
+MOST_NAMED = 5
+
+
+def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0) -> list[str]:
     """Check that a run of `profile` has what it needs.
 
     Args:
@@ -19,10 +23,13 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
         profile: Its settings.
         micro_batch: The one that an earlier attempt came down to; 0: the profile's.
 
+    Returns:
+        Warnings: what it will go without, a line each.
+
     Raises:
         UserError: It has not; the message names the setting or command that helps.
     """
-    from gptcore.formats import find_text_files
+    from gptcore.formats import Problem, find_text_files
 
     for folder in (workspace.root, workspace.logs):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
@@ -32,13 +39,19 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
                 fix="choose another with --workspace, or change its owner or mode",
             )
     data = profile.data.pretrain
-    find_text_files(workspace.datasets, data.include, data.exclude)
+    problems: list[Problem] = []
+    find_text_files(workspace.datasets, data.include, data.exclude, problems)
     _check_parent(workspace, profile)
-    if profile.engine.device == "cpu":
-        return
-    devices = _usable_devices(profile)
+    devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)
     if "pretrain" in profile.pipeline.performed and devices:
         _check_memory(profile, devices, micro_batch or profile.pretrain.micro_batch)
+    warnings = [
+        f"{workspace.relative(problem.file)} {problem.reason}; it is left out"
+        for problem in problems[:MOST_NAMED]
+    ]
+    if len(problems) > MOST_NAMED:
+        warnings.append(f"{len(problems) - MOST_NAMED} more files or folders are left out")
+    return warnings
 
 
 def _check_parent(workspace: Workspace, profile: "Profile") -> None:
@@ -57,8 +70,8 @@ def _usable_devices(profile: "Profile") -> "list[Device]":
 
     devices = visible_devices()
     device = profile.engine.device
-    if device == "auto":
-        return devices
+    if device == "auto" and not devices:
+        return []
     names = ", ".join(f"cuda:{index} {found.name}" for index, found in enumerate(devices))
     if not devices:
         raise UserError(

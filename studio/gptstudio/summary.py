@@ -9,6 +9,7 @@ from gptcore.journal import last_lines
 from gptcore.status import Status
 from gptcore.text import clean
 from gptcore.workspace import WORKSPACE_VARIABLE, RunPaths, Workspace
+from gptstudio.changes import change_named
 from gptstudio.run_view import RunView, stage_title
 from gptstudio.text import human_time
 
@@ -99,6 +100,8 @@ def _failed(workspace: Workspace, run: RunPaths, status: Status, head: str) -> l
         lines.append(f"  where:      {clean(error.where)}")
     if error and error.fix:
         lines.append(f"  to do:      {clean(error.fix)}")
+        if change := change_named(error.fix):
+            lines.append(f"  to change:  {command(workspace, 'resume', run.name, '--set', change)}")
     lines.append(f"  its log:    {clean(workspace.relative(run.log))}")
     lines += log_tail(run)
     lines.append(f"  then:       {command(workspace, 'resume', run.name)}")

@@ -45,6 +45,21 @@ def test_finds_text_at_any_depth_sorted_and_skips_the_rest(tmp_path: Path) -> No
     assert names(tmp_path) == ["a/deep/er/x.TXT", "a/z.md", "b.txt"]
 
 
+def test_the_remedy_is_a_command_that_works_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for step in ("missing", "empty"):
+        with pytest.raises(UserError) as caught:
+            find_text_files(tmp_path / "datasets")
+        assert "gptstudio init ." in caught.value.fix
+        if step == "missing":
+            (tmp_path / "datasets").mkdir()
+    with pytest.raises(UserError) as caught:
+        find_text_files(tmp_path / "else where" / "datasets")
+    assert caught.value.fix == f"gptstudio init '{tmp_path}/else where'"
+
+
 @pytest.mark.parametrize(
     ("include", "exclude", "expected"),
     [

@@ -81,6 +81,14 @@ def test_all_mistakes_are_listed_with_the_nearest_name(tmp_path: Path) -> None:
         ('[pipeline]\nstages = ["pretrain", "pretrain"]\n', "listed twice"),
         ('[engine]\ndevice = "gpu"\n', "engine.device"),
         ('name = "../x"\n', "name"),
+        ("[model]\nemb_dim = 1000000000001\n", "model.emb_dim = 1000000000001"),
+        ("[model]\nn_heads = 1025\n", "model.n_heads"),
+        ("[model]\nn_layers = 1025\n", "model.n_layers"),
+        ("[model]\nemb_dim = 2062\nn_heads = 900\n", "n_heads = 2"),
+        ("[model]\nemb_dim = 65521\nn_heads = 1024\n", "n_heads = 1"),
+        ("[model]\nemb_dim = 12\nn_heads = 500\n", "n_heads = 12"),
+        ('[engine]\ndevice = "cuda:1"\nprocesses = 2\n', "engine.device cuda:1 is one GPU"),
+        ('[engine]\ndevice = "cuda:1"\nprocesses = 2\n', "engine.processes 2"),
     ],
 )
 def test_impossible_settings_are_explained(tmp_path: Path, text: str, said: str) -> None:

@@ -5,6 +5,7 @@ Started as `fake_engine.py -m gptengine... ARGUMENTS`; the variable FAKE_ENGINE 
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -91,6 +92,11 @@ def main(arguments: list[str]) -> int:
     mode = os.environ.get("FAKE_ENGINE", "done")
     module, *rest = arguments[1:]
     if module == "gptengine.supervise":
+        if mode in ("hang", "deaf"):
+            if mode == "deaf":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            print("still importing", flush=True)
+            time.sleep(60)
         if mode == "silent":
             print("Traceback (most recent call last):\nImportError: no [red]torch here")
             return 1

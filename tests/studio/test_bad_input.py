@@ -51,6 +51,8 @@ def in_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         (("doctor", "--workspace", "/no/such"), ("the workspace does not exist",)),
         (("init", "datasets/a.txt"), ("datasets/a.txt", "to do")),
         (("generate", "m", "--prompt", "x", "--top-p", "2"), ("--top-p",)),
+        (("generate", "m", "--prompt", "x", "--device", "gpu"), ("--device", "'gpu'", "cuda:N")),
+        (("generate", "m", "--prompt", "x", "--device", "cuda:"), ("--device",)),
     ],
 )
 def test_bad_input(workspace: Workspace, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -74,3 +76,30 @@ def test_all_mistakes_of_a_profile_are_listed(workspace: Workspace) -> None:
         for part in ("model.emb_dim", "model.n_layers", "[bold]fast", str(path)):
             assert part in result.stderr
     assert "BROKEN" in call("profiles", "list").stdout
+
+
+def test_a_run_that_was_never_started_is_the_same_to_every_command(workspace: Workspace) -> None:
+    workspace.run("half").folder.mkdir(parents=True)
+    lines = [("run", "-p", "tiny", "--name", "half")]
+    lines += [(command, "half") for command in ("resume", "attach", "stop")]
+    for words in lines:
+        result = call(*words)
+        assert result.exit_code == 2
+        assert "the run half was never started" in result.stderr
+        assert "remove the folder; or choose another --name" in result.stderr
+    assert list(workspace.run("half").folder.iterdir()) == []
+
+
+def test_data_that_cannot_be_read_is_named_before_the_run(workspace: Workspace) -> None:
+    for number in range(7):
+        (workspace.datasets / f"gone-{number}.txt").symlink_to("nowhere")
+    (workspace.datasets / "odd\x1b.txt").symlink_to("nowhere")
+    (workspace.datasets / "left-out.md").symlink_to("nowhere")
+    result = call("run", "-p", "tiny", "--set", 'data.pretrain.exclude=["left*"]')
+    assert result.exit_code == 0
+    warnings = result.stderr.splitlines()
+    reason = "cannot be read: No such file or directory; it is left out"
+    assert warnings[0] == f"warning: datasets/gone-0.txt {reason}"
+    assert len(warnings) == 6
+    assert warnings[-1] == "warning: 3 more files or folders are left out"
+    assert "\x1b" not in result.stderr

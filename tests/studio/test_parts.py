@@ -181,6 +181,25 @@ def test_devices_are_looked_for(
     assert fix in caught.value.fix
 
 
+def test_processes_are_counted_against_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    for device in ("auto", "cuda"):
+        profile = check_profile(
+            {"engine": {"device": device, "processes": 2}, "pretrain": {"batch_size": 16}},
+            where="test",
+        )
+        monkeypatch.setattr("gptcore.devices.list_devices", lambda: [gpu(80)])
+        with pytest.raises(UserError, match="wants GPU 2 of them") as caught:
+            checks.preflight(workspace, profile)
+        assert "--set engine.processes=1" in caught.value.fix
+        monkeypatch.setattr("gptcore.devices.list_devices", lambda: [gpu(80), gpu(80)])
+        checks.preflight(workspace, profile)
+    monkeypatch.setattr("gptcore.devices.list_devices", list)
+    on_cpu = check_profile({"engine": {"processes": 2}}, where="test")
+    checks.preflight(workspace, on_cpu)
+
+
 @pytest.mark.parametrize(
     ("files", "killed"),
     [

@@ -10,15 +10,12 @@ import errno
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import psutil
 
 from gptcore.digests import file_digests
 from gptcore.errors import UserError
@@ -106,7 +103,6 @@ def prepare_corpus(
     digests = file_digests(files, cache_dir, lambda _: report(0, total))
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     shards = make_private_dir(cache_dir / "tokens")
-    _remove_abandoned(shards)
     folders = [shards / _key(digest, tokenizer, separator) for digest in digests]
     metas = _sound_shards(folders, dtype, cache_dir, lambda _: report(0, total))
     encoder = tokenizer.fast_encoder() if any(folder not in metas for folder in folders) else None
@@ -139,24 +135,24 @@ def _corpus(
     held_out: float,
     warnings: list[str],
 ) -> Corpus:
-    filled = [folder for folder, meta in zip(folders, metas, strict=True) if meta.num_tokens]
-    if not filled:
+    if not any(meta.num_tokens for meta in metas):
         raise UserError(
             "there is no text to train on",
             where=f"{len(folders)} files, with nothing but white space in them",
             fix="put text into datasets/, or run gptstudio init for a small example",
         )
-    tokens = TokenFiles([(folder / "tokens.bin", dtype) for folder in filled])
-    tables = [np.fromfile(folder / "documents.bin", _DOCUMENT) for folder in filled]
+    tokens = TokenFiles([(folder / "tokens.bin", dtype) for folder in folders])
+    tables = [np.fromfile(folder / "documents.bin", _DOCUMENT) for folder in folders]
     documents = [(table["end"], table["hash"]) for table in tables]
     train, val, by = split_documents(tokens, documents, held_out)
     num_documents = sum(len(table) for table in tables)
     if by == "tail":
         few = num_documents < MIN_DOCUMENTS
         why = f"fewer than {MIN_DOCUMENTS}" if few else "all on one side of the split"
+        documents_word = "document" if num_documents == 1 else "documents"
         warnings.append(
-            f"{num_documents} documents, {why}: the last {len(val):,} tokens of the text are held "
-            "out instead of whole documents"
+            f"{num_documents} {documents_word}, {why}: the last {len(val):,} tokens of the text"
+            " are held out instead of whole documents"
         )
     return Corpus(train, val, num_documents, by, warnings)
 
@@ -195,16 +191,6 @@ def _sound_shards(
         if folder not in metas and folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
     return metas
-
-
-def _remove_abandoned(shards: Path) -> None:
-    """Remove what killed runs left half-made, some time after."""
-    for folder in shards.glob(".*.tmp"):
-        process = folder.name.split(".")[-2]
-        with suppress(FileNotFoundError):
-            old = time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS
-            if old and process.isdigit() and not psutil.pid_exists(int(process)):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _HashedFile:

@@ -3,7 +3,6 @@
 A new stage is one file here, one entry in `gptcore.stages` and one section in the profile.
 """
 
-import re
 import sys
 import traceback
 from importlib import import_module
@@ -12,6 +11,7 @@ from gptcore import events
 from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptengine.context import StageContext, StopRequested
 from gptengine.plan import make_plan
+from gptengine.trouble import is_out_of_memory, system_number
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
@@ -26,7 +26,8 @@ def perform(context: StageContext) -> int:
     try:
         return _perform(context)
     except StopRequested:
-        context.report.write(events.StageChange("stopped"))
+        if context.is_main:
+            context.report.write(events.StageChange("stopped"))
         return EXIT_STOPPED
     except UserError as error:
         return _fail(context, events.Failure(error.what, error.where, error.fix, "input"))
@@ -42,27 +43,6 @@ def perform(context: StageContext) -> int:
             _fail(context, events.Failure(what, cause="memory"))
             return EXIT_FAILED
         raise
-
-
-def system_number(error: BaseException) -> int | None:
-    """The operating system's number of an error, where it has one."""
-    if isinstance(error, OSError):
-        return error.errno
-    if type(error).__name__ == "SafetensorError":  # has it in its text alone
-        found = re.search(r"os error (\d+)", str(error))
-        return int(found[1]) if found else None
-    return None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or a CPU."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error)
-    return any(
-        sign in text
-        for sign in ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    )
 
 
 def _perform(context: StageContext) -> int:

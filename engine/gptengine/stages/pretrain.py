@@ -10,19 +10,23 @@ from gptcore.formats import any_glob
 from gptcore.lineage import Lineage, write_lineage
 from gptcore.profile import PretrainSettings
 from gptcore.stages import settings_that_matter
-from gptcore.workspace import new_dir
+from gptcore.workspace import new_dir, write_atomic
 from gptengine.card import model_card
 from gptengine.context import StageContext
 from gptengine.data.sampler import TokenLoader
 from gptengine.data.shards import Corpus, prepare_corpus
 from gptengine.hf import load_model, save_model
 from gptengine.model import GPT, GPTConfig
-from gptengine.plan import Plan, parent_names
+from gptengine.plan import Plan
 from gptengine.tokenizer import BPETokenizer
+from gptengine.train.checkpoint import checkpoints
 from gptengine.train.device import Placement, place
 from gptengine.train.loop import History
 from gptengine.train.trainer import GPTTrainer
 from gptengine.versions import versions
+
+#: Between two looks of the processes that wait for the tokenized corpus.
+MARK_POLL_S = 0.2
 
 
 def run(context: StageContext, plan: Plan) -> bool:
@@ -32,11 +36,11 @@ def run(context: StageContext, plan: Plan) -> bool:
         Whether it came to its end; False where a stop command ended it.
     """
     profile = context.profile
-    placement = place(profile.engine)
-    assert plan.tokenizer is not None  # make_plan finds one or raises
-    tokenizer = BPETokenizer.load(plan.tokenizer)
+    refuse_foreign_checkpoints(context)
+    tokenizer = BPETokenizer.load(plan.parents["tokenizer"])
     settings = effective_settings(context)
-    corpus = tokenize(context, plan, tokenizer, placement)
+    corpus = tokenize(context, plan, tokenizer)
+    placement = place(profile.engine)
     model = build_model(context, plan, tokenizer)
     length = model.config.context_length
     weighted = corpus.train.repeated(weights_of(context, plan))
@@ -71,6 +75,20 @@ def run(context: StageContext, plan: Plan) -> bool:
     return not stopped
 
 
+def refuse_foreign_checkpoints(context: StageContext) -> None:
+    """A run that starts for the first time must not go on from another's checkpoints.
+
+    Raises:
+        UserError: There are some.
+    """
+    if context.attempt == 1 and checkpoints(context.checkpoints):
+        raise UserError(
+            f"there are checkpoints of an earlier run called {context.run.name}",
+            where=str(context.checkpoints),
+            fix="remove them, or give the run another --name",
+        )
+
+
 def effective_settings(context: StageContext) -> PretrainSettings:
     """The profile's, with a share of the batch for each process, and what memory allowed."""
     settings = context.profile.pretrain
@@ -79,13 +97,17 @@ def effective_settings(context: StageContext) -> PretrainSettings:
     return settings.model_copy(update={"micro_batch": context.micro_batch})
 
 
-def tokenize(
-    context: StageContext, plan: Plan, tokenizer: BPETokenizer, placement: Placement
-) -> Corpus:
-    """The corpus as token shards; one process makes them, the others then find them."""
-    mix = context.profile.data.pretrain
-    if placement.world_size > 1 and not placement.is_main:
-        dist.barrier()
+def tokenize(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> Corpus:
+    """The corpus as token shards.
+
+    One process makes them; others look for its mark, and not in a barrier, whose patience ends
+    before a large corpus does.
+    """
+    mix, several = context.profile.data.pretrain, context.profile.engine.processes > 1
+    mark, attempt = context.run.folder / "tokenized", str(context.attempt)
+    while not context.is_main and not (mark.exists() and mark.read_text() == attempt):
+        context.check()
+        time.sleep(MARK_POLL_S)
     progress = context.progress("tokenizing", "MB")
     corpus = prepare_corpus(
         plan.files,
@@ -93,15 +115,13 @@ def tokenize(
         context.workspace.cache,
         separator=mix.separator,
         held_out=mix.held_out,
-        on_progress=(lambda done, total: progress(done / 1e6, total / 1e6))
-        if placement.is_main
-        else None,
+        on_progress=lambda done, total: progress(done / 1e6, total / 1e6),
     )
-    if placement.world_size > 1 and placement.is_main:
-        dist.barrier()
-    if placement.is_main:
+    if context.is_main:
         for message in corpus.warnings:
             context.report.warn(message)
+        if several:
+            write_atomic(mark, attempt)
     return corpus
 
 
@@ -118,13 +138,13 @@ def build_model(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> G
     """A new model of the profile's shape, or the one that `--from` named."""
     import torch
 
-    if plan.model is not None:
-        model = load_model(plan.model)
+    if "model" in plan.parents:
+        model = load_model(plan.parents["model"])
         if model.config.vocab_size < tokenizer.vocab_size:
             raise UserError(
                 f"the model knows {model.config.vocab_size} tokens, its tokenizer"
                 f" {tokenizer.vocab_size}",
-                where=str(plan.model),
+                where=str(plan.parents["model"]),
                 fix="name another model with --from",
             )
         return model
@@ -144,8 +164,8 @@ def publish(
 ) -> None:
     """Write the model folder: weights, tokenizer, card, lineage."""
     scores: dict[str, float | None] = {
-        "train_loss": history.losses[-1] if history.losses else None,
-        "val_loss": history.val_losses[-1] if history.val_losses else None,
+        "train_loss": history.train_loss,
+        "val_loss": history.val_loss,
         "best_val_loss": history.best_val_loss,
     }
     lineage = Lineage(
@@ -154,7 +174,7 @@ def publish(
         pipeline=context.profile.name,
         fingerprint=plan.fingerprint,
         made=time.time(),
-        parents=parent_names(context.workspace, plan),
+        parents={kind: context.workspace.relative(path) for kind, path in plan.parents.items()},
         data=plan.data,
         settings=settings_that_matter(context.stage, context.profile),
         scores=scores,
@@ -172,7 +192,7 @@ def publish(
     )
     with new_dir(plan.output) as folder:
         save_model(model, folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
-        tokenizer.save(folder)
+        tokenizer.save(folder, model_max_length=model.config.context_length)
         write_lineage(folder, lineage)
         (folder / "README.md").write_text(model_card(plan.output.name, lineage, model.config))
     output = context.workspace.relative(plan.output)

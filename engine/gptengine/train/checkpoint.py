@@ -36,6 +36,7 @@ class TrainState(msgspec.Struct):
     Attributes:
         step: Optimiser steps done.
         tokens: Trained on.
+        train_loss: Of the last step that was finite.
         val_loss: Of the last evaluation.
         best_val_loss: The lowest so far.
         best_step: Where it was.
@@ -46,6 +47,7 @@ class TrainState(msgspec.Struct):
 
     step: int = 0
     tokens: int = 0
+    train_loss: float | None = None
     val_loss: float | None = None
     best_val_loss: float | None = None
     best_step: int = 0
@@ -123,7 +125,7 @@ def save_checkpoint(
             pad_id=tokenizer.pad_id if tokenizer else None,
         )
         if tokenizer:
-            tokenizer.save(temporary)
+            tokenizer.save(temporary, model_max_length=model.config.context_length)
         trainer = temporary / "trainer"
         trainer.mkdir()
         save_file(dict(_optimizer_tensors(model, optimizer)), trainer / "optimizer.safetensors")
@@ -203,6 +205,14 @@ def prune(folder: Path, *, keep: int, best_step: int) -> None:
     for checkpoint in checkpoints(folder)[keep:]:
         if step_of(checkpoint) != best_step:
             shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def clear(folder: Path) -> int:
+    """Remove the checkpoints of an earlier training; how many there were."""
+    found = checkpoints(folder)
+    for checkpoint in found:
+        shutil.rmtree(checkpoint)
+    return len(found)
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:

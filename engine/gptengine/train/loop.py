@@ -48,7 +48,9 @@ class History:
         losses: Training loss at each, nats a token.
         eval_steps: Numbers of the steps after which there was an evaluation.
         val_losses: Loss on held-out data at each.
-        best_val_loss: The lowest of them.
+        train_loss: Of the last step, also where an earlier attempt took it.
+        val_loss: Of the last evaluation, likewise.
+        best_val_loss: The lowest of all.
         tokens: Trained on, in all.
         seconds: Spent in steps.
         ended_by: `steps`, `early stopping` or `stop`.
@@ -58,6 +60,8 @@ class History:
     losses: list[float] = field(default_factory=list)
     eval_steps: list[int] = field(default_factory=list)
     val_losses: list[float] = field(default_factory=list)
+    train_loss: float | None = None
+    val_loss: float | None = None
     best_val_loss: float | None = None
     tokens: int = 0
     seconds: float = 0.0
@@ -162,6 +166,8 @@ class TrainingLoop:
             if self._has_stalled():
                 self.history.ended_by = "early stopping"
                 break
+        self.history.train_loss = self.state.train_loss
+        self.history.val_loss = self.state.val_loss
         self.history.best_val_loss = self.state.best_val_loss
         self.history.tokens = self.state.tokens
         self.history.seconds = self.state.seconds
@@ -195,6 +201,7 @@ class TrainingLoop:
         seconds = time.perf_counter() - started
         state.step += 1
         state.tokens += tokens
+        state.train_loss = result.loss if math.isfinite(result.loss) else state.train_loss
         state.seconds += seconds
         if len(self._step_seconds) == 1:
             self._step_seconds.clear()  # the first step of a process pays for warming up
@@ -210,10 +217,9 @@ class TrainingLoop:
         for number, (inputs, wanted) in enumerate(parts, start=1):
             last = number == len(parts)
             share = len(inputs) / len(input_ids)
-            with self._gradient_sync(last), self._placement.autocast():
-                loss = self._loss(
-                    inputs.to(device, non_blocking=True), wanted.to(device, non_blocking=True)
-                )
+            with self._gradient_sync(last):
+                with self._placement.autocast():
+                    loss = self._loss(inputs.to(device), wanted.to(device))
                 self._optimizer.backward(loss * share)
             total += loss.detach().float() * share
         tokens = input_ids.numel() * self._placement.world_size
@@ -283,7 +289,7 @@ class TrainingLoop:
         self.history.eval_steps.append(state.step)
         self.history.val_losses.append(value)
         self._write(events.Eval(val_loss=state.val_loss, tokens=tokens, best=best))
-        if best and settings.early_stopping:
+        if best and (settings.early_stopping or settings.checkpoint_interval):
             self._save("best")
 
     def _sample(self) -> str:

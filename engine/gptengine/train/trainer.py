@@ -62,8 +62,7 @@ class GPTTrainer:
         requests: Callable[[], list[Command]] | None = None,
     ) -> None:
         if not isinstance(config, PretrainSettings):
-            checked = check_profile({"pretrain": dict(config or {})}, where="GPTTrainer's config")
-            config = checked.pretrain
+            config = _settings(dict(config or {}))
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
@@ -91,7 +90,7 @@ class GPTTrainer:
             epochs: Passes over the loader; the config's when left out.
             save_dir: Where the finished model goes, as a Hugging Face folder with its tokenizer;
                 checkpoints go to `checkpoints/` in it.
-            checkpoint_dir: Where checkpoints go instead.
+            checkpoint_dir: Where checkpoints go instead; those of an earlier training are removed.
             attempt: How often this training has been started; above 1 it goes on from the newest
                 sound checkpoint there.
 
@@ -102,6 +101,8 @@ class GPTTrainer:
         if save_dir is not None and checkpoint_dir is None:
             checkpoint_dir = Path(save_dir) / "checkpoints"
         start = self._newest(checkpoint_dir) if attempt > 1 and checkpoint_dir else None
+        if attempt == 1 and checkpoint_dir and self.placement.is_main:
+            self._clear(checkpoint_dir)
         if start is not None:
             self.model.load_state_dict(load_model(start).state_dict())
         else:
@@ -151,6 +152,11 @@ class GPTTrainer:
                 self._recorder.write(events.Warn(message))
         return found
 
+    def _clear(self, folder: Path) -> None:
+        if number := checkpoint.clear(folder):
+            message = f"{number} checkpoints of an earlier training were removed from {folder}"
+            self._recorder.write(events.Warn(message))
+
     def _go_back_to_best(self, folder: Path, best_step: int) -> None:
         best = folder / f"step-{best_step:08d}"
         if best.is_dir():
@@ -166,4 +172,13 @@ class GPTTrainer:
             pad_id=tokenizer.pad_id if tokenizer else None,
         )
         if tokenizer:
-            tokenizer.save(folder)
+            tokenizer.save(folder, model_max_length=self.model.config.context_length)
+
+
+def _settings(config: dict[str, Any]) -> PretrainSettings:
+    """The settings of a few given fields; what goes with one of them follows it."""
+    if "lr" in config and "min_lr" not in config and isinstance(config["lr"], float):
+        config["min_lr"] = config["lr"] / 10
+    if "micro_batch" in config:  # the loader says how large a batch is
+        config.setdefault("batch_size", config["micro_batch"])
+    return check_profile({"pretrain": config}, where="GPTTrainer's config").pretrain

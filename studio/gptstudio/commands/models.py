@@ -1,5 +1,6 @@
 """Commands about models."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
     from gptcore.workspace import Workspace
 
 EXIT_INTERRUPTED = 130
+
+
+def check_device(device: str) -> str:
+    """`device`, if it is one; empty: the engine's choice.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    if device and not re.fullmatch(r"auto|cpu|cuda|cuda:[0-9]+", device):
+        raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda, cuda:N")
+    return device
 
 
 def generate(
@@ -42,7 +54,8 @@ def generate(
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda:N",
+            metavar="auto|cpu|cuda|cuda:N",
+            callback=check_device,
             help="Where to compute; cpu leaves a GPU to the run that holds it.",
             show_default="auto",
         ),

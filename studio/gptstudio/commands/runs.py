@@ -16,6 +16,7 @@ from gptstudio.commands.options import (
 if TYPE_CHECKING:
     from gptcore.control import CommandName
     from gptcore.profile import Profile
+    from gptcore.status import Status
     from gptcore.workspace import RunPaths, Workspace
 
 NoWaitOption = Annotated[
@@ -72,12 +73,13 @@ def run(
     """Train: start a run and watch it. Ctrl-C stops it; a lost connection does not."""
     from gptcore.text import clean
     from gptcore.workspace import Workspace
+    from gptstudio.failures import say_warning
     from gptstudio.launcher import start_run
     from gptstudio.summary import command
 
     place = Workspace.locate(workspace)
     resolved = resolve_profile(place, profile, settings or [], stage, parent)
-    started = start_run(place, resolved, name)
+    started = start_run(place, resolved, name, warn=say_warning)
     stages = ", ".join(resolved.pipeline.performed)
     typer.echo(f"run {started.name}: {stages}, with profile {clean(resolved.name)}")
     if detach:
@@ -135,12 +137,11 @@ def check_stage(stage: str) -> None:
 
 def attach(name: RunArgument = "", workspace: WorkspaceOption = None) -> None:
     """Watch a run. Ctrl-C leaves it running; an ended one is summed up."""
-    from gptcore.status import find_run
     from gptcore.workspace import Workspace
     from gptstudio.watch import follow
 
     place = Workspace.locate(workspace)
-    paths, _ = find_run(place, name)
+    paths, _ = _find(place, name)
     raise typer.Exit(follow(place, paths, since=events_size(paths)))
 
 
@@ -169,23 +170,34 @@ def runs(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None
 
 def resume(
     name: RunArgument = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="section.key=value",
+            help="Change a setting before it goes on, not one of its data or shape;"
+            " may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     detach: DetachOption = False,
     no_wait: NoWaitOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Go on with a run that has not finished. It may be paused, stopped, failed or lost."""
-    from gptcore.status import find_run
     from gptcore.workspace import Workspace
+    from gptstudio.failures import say_warning
     from gptstudio.launcher import restart_run
     from gptstudio.summary import command
 
     place = Workspace.locate(workspace)
-    paths, status = find_run(place, name)
-    if status.state == "paused":
+    paths, status = _find(place, name)
+    if status.state == "paused" and not settings:
         _tell("resume", name, workspace, no_wait)
         return
     since = events_size(paths)
-    restart_run(place, paths, status)
+    restart_run(place, paths, status, settings or [], warn=say_warning)
     typer.echo(f"run {paths.name} goes on")
     if detach:
         typer.echo(f"  watch:  {command(place, 'attach', paths.name)}")
@@ -222,13 +234,12 @@ def sample(
 
 
 def _tell(name: "CommandName", run: str, workspace: WorkspaceOption, no_wait: bool) -> None:
-    from gptcore.status import find_run
     from gptcore.workspace import Workspace
     from gptstudio.asking import ask
     from gptstudio.run_view import answer_text
 
     place = Workspace.locate(workspace)
-    paths, status = find_run(place, run)
+    paths, status = _find(place, run)
     answer = ask(paths, status, name, timeout=0.0 if no_wait else 5.0)
     if answer is not None:
         typer.echo(f"{paths.name}: {answer_text(answer)}")
@@ -236,6 +247,16 @@ def _tell(name: "CommandName", run: str, workspace: WorkspaceOption, no_wait: bo
         typer.echo(f"{paths.name}: {name} sent")
     else:
         typer.echo(f"{paths.name}: {name} sent; not answered yet, it is taken between two steps")
+
+
+def _find(workspace: "Workspace", name: str) -> "tuple[RunPaths, Status]":
+    """The run that was named, or the newest; one that was never started is refused as such."""
+    from gptcore.status import find_run
+    from gptstudio.launcher import check_started
+
+    if name and "/" not in name and name not in (".", ".."):
+        check_started(workspace.run(name))
+    return find_run(workspace, name)
 
 
 def _follow(workspace: "Workspace", paths: "RunPaths", since: int = 0) -> None:
