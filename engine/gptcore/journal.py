@@ -5,6 +5,7 @@ never mix. A last line without its newline is 'not yet' to a reader. A writer th
 its start closes it with a newline, after which it is a broken line, which readers pass over.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ class JournalWriter:
         raw = (b"\n" if self._torn else b"") + line + b"\n"
         self._torn = True  # until the write is known to be whole
         if os.write(self._descriptor, raw) != len(raw):
-            raise OSError(f"a line of {len(raw)} bytes was cut short: is the disk full?")
+            raise OSError(errno.ENOSPC, "a line was cut short: the disk is full")
         self._torn = False
 
     def close(self) -> None:

@@ -14,18 +14,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gptcore.memory import logits_rows
+
 #: Targets of this value carry no loss, as in ``torch.nn.functional.cross_entropy``.
 IGNORE_INDEX = -100
 
-#: Bytes of float32 logits alive at once. A processor wants its chunk near its caches; an
-#: accelerator wants rows enough for an efficient product, yet little memory.
-CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 128 << 20}
-
-#: Half-precision sums over more rows than these could pass float16's 65,504.
-_HALF_ROWS = 1024
-
 #: Below these, as in writing token by token, MKL's products start faster.
 _ONEDNN_ROWS = 32
+
+# Private, and so perhaps gone one day: then every backward pass makes copies.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
 
 _onednn_linear = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 
@@ -119,21 +117,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         count, grad_hidden, grad_weight = ctx.saved_tensors
         scale = grad / count
-        # Not in place: a graph that is kept is walked more than once.
+        # A graph that is kept is walked more than once, and wants its gradients unscaled again.
+        reuse = not torch.compiler.is_compiling() and _keeps_graph is not None
+        times = Tensor.mul_ if reuse and not _keeps_graph() else Tensor.mul
         if grad_hidden is not None:
-            grad_hidden = grad_hidden * scale.to(grad_hidden.dtype)
+            grad_hidden = times(grad_hidden, scale.to(grad_hidden.dtype))
         if grad_weight is not None:
-            grad_weight = (grad_weight * scale).to(ctx.weight_dtype)
+            grad_weight = times(grad_weight, scale).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None
-
-
-def _chunk_rows(num_rows: int, vocab: int, device: torch.device, dtype: torch.dtype) -> int:
-    """Rows whose float32 logits fill the device's budget, in even chunks."""
-    rows = max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // (4 * vocab))
-    if dtype in (torch.float16, torch.bfloat16):
-        rows = min(rows, _HALF_ROWS)
-    chunks = max(1, -(-num_rows // rows))
-    return max(1, -(-num_rows // chunks))
 
 
 def _chunked(
@@ -146,50 +137,63 @@ def _chunked(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """The loss (scalar), the number of targets (at least 1), and the gradients of the *sum*."""
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    h = hidden.detach().to(dtype)  # (n, dim)
+    hidden = hidden.detach()
     w = weight.detach().to(dtype)  # (vocab, dim)
     supervised = targets != IGNORE_INDEX  # (n,)
     safe_targets = targets.where(supervised, 0)
-    total = torch.zeros((), dtype=wide, device=h.device)
+    total = torch.zeros((), dtype=wide, device=hidden.device)
     grad_hidden = torch.empty_like(hidden) if want_hidden else None
     grad_weight = torch.zeros(w.shape, dtype=wide, device=w.device) if want_weight else None
-    fast = onednn_applies(h, w)
 
-    rows = _chunk_rows(len(h), len(w), h.device, dtype)
-    for start in range(0, len(h), rows):
+    half = dtype in (torch.float16, torch.bfloat16)
+    rows = logits_rows(len(hidden), len(w), device=hidden.device.type, half=half)
+    for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
-        chunk, keep, target = h[part], supervised[part, None], safe_targets[part, None]
+        keep, target = supervised[part, None], safe_targets[part, None]
+        chunk = hidden[part].to(dtype)  # (rows, dim)
+        fast = onednn_applies(chunk, w)
         logits = product(chunk, w) if fast else chunk @ w.t()  # (rows, vocab)
-        target_logit = logits.gather(1, target).to(wide)  # (rows, 1)
-        if grad_hidden is None and grad_weight is None:
-            log_sum = logits.to(wide).logsumexp(1, keepdim=True)
-            total += ((log_sum - target_logit) * keep).sum()
-            continue
-        # The log of the sum comes from the likeliest token, whose probability cannot vanish:
-        # one exponential for both the loss and the gradient.
-        top = logits.amax(1, keepdim=True).to(wide)
-        probs = torch.softmax(logits, 1, dtype=wide)  # (rows, vocab)
-        log_sum = top - probs.amax(1, keepdim=True).log()
-        total += ((log_sum - target_logit) * keep).sum()
-        # From here the gradient of the logits. Rows without a target are silenced in the two
-        # products' narrow sides.
-        probs.scatter_add_(1, target, probs.new_full((1, 1), -1).expand_as(target))
-        grad_logits = probs.to(dtype)
+        loss, grad_logits = _softmax(logits, target, wide, want_hidden or want_weight)
+        total += (loss * keep).sum()
+        # Rows without a target are silenced in the two products' narrow sides.
         if grad_hidden is not None:
             back = product(grad_logits, w.t()) if fast else grad_logits @ w
             torch.mul(back, keep, out=grad_hidden[part])
         if grad_weight is not None:
             _add_weight_gradient(grad_weight, grad_logits, chunk * keep)
+        del logits, grad_logits  # before the next chunk's are there
     count = supervised.sum().clamp_(min=1).to(wide)
     return total / count, count, grad_hidden, grad_weight
+
+
+def _softmax(
+    logits: Tensor, target: Tensor, wide: torch.dtype, want_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """The losses (rows, 1), and the gradient of their sum where it is wanted.
+
+    Beside the logits (rows, vocab), which are overwritten, there is at most one tensor of their
+    shape: their exponentials, if `wide` is not the logits' own type.
+    """
+    target_logit = logits.gather(1, target).to(wide)  # (rows, 1)
+    top = logits.amax(1, keepdim=True).to(wide)
+    powers = (logits.sub_(top) if logits.dtype == wide else logits - top).exp_()
+    power_sum = powers.sum(1, keepdim=True)  # (rows, 1), from 1
+    loss = top + power_sum.log() - target_logit
+    if want_gradient:
+        powers.scatter_add_(1, target, -power_sum)
+        torch.mul(powers, power_sum.reciprocal(), out=logits)
+    return loss, logits
 
 
 def _add_weight_gradient(sums: Tensor, grad: Tensor, x: Tensor) -> None:
     """Add ``grad.T @ x`` (vocab, dim) to `sums`, which is at least float32."""
     if grad.dtype == sums.dtype:
         sums.addmm_(grad.t(), x)
-    elif grad.is_cuda:
+    elif grad.is_cuda and sums.dtype == torch.float32:
         # The product's own float32 sums, never rounded to half precision.
-        sums.add_(torch.mm(grad.t(), x, out_dtype=sums.dtype))
+        if torch.compiler.is_compiling():  # which cannot take addmm's `out_dtype`
+            sums.add_(torch.mm(grad.t(), x, out_dtype=sums.dtype))
+        else:
+            torch.addmm(sums, grad.t(), x, out_dtype=sums.dtype, out=sums)
     else:
         sums.add_(grad.t() @ x)

@@ -8,6 +8,7 @@ knows of a stage it reads from the record, like everyone else.
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,7 +250,10 @@ class Supervisor:
         lines = [line.decode(errors="replace").strip() for line in last_lines(self._run.log, 20)]
         last = next((line for line in reversed(lines) if line), f"exit status {code}")
         if code == EXIT_BAD_INPUT:  # it could not write its error into the record
-            return Failure(last.removeprefix("error: "), log, f"mend that, then {resume}", "input")
+            what = last.removeprefix("error: ")
+            if shutil.disk_usage(self._run.folder).free < RESERVED_BYTES:
+                what = "the disk is full"
+            return Failure(what, log, f"mend that, then {resume}", "input")
         return Failure(f"the stage {stage} crashed: {last}", log, f"read the log, then {resume}")
 
     def _halve_micro_batch(self, profile: Profile, failure: Failure) -> bool:

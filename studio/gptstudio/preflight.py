@@ -81,9 +81,9 @@ def _usable_devices(profile: "Profile") -> "list[Device]":
         )
     index = int(device.partition(":")[2] or 0)
     if index >= len(devices) or (":" not in device and profile.engine.processes > len(devices)):
-        wanted = device if ":" in device else f"{profile.engine.processes} of them"
+        wanted = device if ":" in device else f"{profile.engine.processes} GPUs"
         raise UserError(
-            f"the run wants GPU {wanted}, but there are: {names}",
+            f"the run wants {wanted}, but there are: {names}",
             where="engine.device" if ":" in device else "engine.processes",
             fix=f"--set engine.device=cuda:{len(devices) - 1}, or --set engine.device=cpu"
             if ":" in device

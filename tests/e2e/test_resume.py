@@ -3,11 +3,13 @@
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from gptcore import control, events
+from gptcore.lineage import read_lineage
 from gptcore.status import observe
 from gptcore.workspace import RunPaths, Workspace
 from tests.conftest import Runs, events_of, steps_of, wait_for
@@ -147,6 +149,48 @@ def test_a_torn_last_line_in_the_record_is_closed(runs: Runs) -> None:
     runs.finish(run)
     with run.events.open("ab") as file:
         file.write(b'{"kind":"step","time":1.0,"ru')
+    runs.supervise(run)
+    assert runs.finish(run).state == "done"
+    assert sorted(losses(run)) == list(range(1, 241))
+
+
+def test_resume_learns_from_what_the_run_began_with(runs: Runs) -> None:
+    run = runs.create("r", *SETTINGS)
+    supervisor = runs.supervise(run)
+    reach(run, 30)
+    os.killpg(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
+    runs.finish(run)
+    text = runs.workspace.datasets / "text.txt"
+    (runs.workspace.datasets / "later.txt").write_text("words that came later, for later runs\n")
+    assert runs.to_the_end("other", "pipeline.only=tokenizer").state == "done"
+    before = text.read_text()
+    text.write_text(before + "changed")
+    runs.supervise(run)
+    status = runs.finish(run)
+    assert (status.state, status.exit_code) == ("failed", 2)
+    assert status.error is not None
+    assert "have changed: text.txt" in status.error.what
+    text.write_text(before)
+    runs.supervise(run)
+    assert runs.finish(run).state == "done"
+    lineage = read_lineage(runs.workspace.models / "r-pretrain")
+    assert lineage is not None
+    assert [item.file for item in lineage.data] == ["text.txt"]
+    assert lineage.parents == {"tokenizer": "tokenizers/r"}
+
+
+def test_a_torchrun_that_is_killed_takes_its_workers_along(runs: Runs) -> None:
+    run = runs.create("r", *SETTINGS, "engine.processes=2", "pretrain.micro_batch=2")
+    supervisor = runs.supervise(run)
+    reach(run, 20)
+    os.kill(stage_pid(run), signal.SIGKILL)
+    assert runs.finish(run).state in ("failed", "stopped")
+    supervisor.wait()
+    assert not control.is_alive(run)
+    size = run.events.stat().st_size
+    time.sleep(1.0)
+    assert run.events.stat().st_size == size
     runs.supervise(run)
     assert runs.finish(run).state == "done"
     assert sorted(losses(run)) == list(range(1, 241))

@@ -3,15 +3,18 @@
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from gptcore import control, events
 from gptcore.lineage import read_lineage, results
 from gptcore.status import observe
-from gptcore.workspace import RunPaths
+from gptcore.workspace import RunPaths, Workspace
 from tests.conftest import Runs, events_of, steps_of, wait_for, write_corpus
 
 pytestmark = pytest.mark.slow
@@ -196,6 +199,31 @@ def test_a_record_that_cannot_grow_is_told_by_the_status(runs: Runs) -> None:
     assert runs.workspace.run("r").events.stat().st_size <= 60_000
     runs.supervise(run)
     assert runs.finish(run).state == "done"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a disk")
+    runs = Runs(Workspace(disk))
+    try:
+        write_corpus(runs.workspace.datasets)
+        run = runs.create("r", *LONG)
+        runs.supervise(run)
+        wait_for(lambda: training(run), 60, run)
+        with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+        status = runs.finish(run)
+        assert (status.state, status.exit_code) == ("failed", 2)
+        assert status.error is not None
+        assert "disk is full" in status.error.what
+    finally:
+        runs.clean_up()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_memory_that_runs_out_halves_the_micro_batch(runs: Runs) -> None:

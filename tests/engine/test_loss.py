@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gptcore.memory import LOGITS_CHUNK
 from gptengine import loss as loss_module
 from gptengine.loss import linear_cross_entropy
 
 
 @pytest.fixture(params=[1 << 10, 8 << 20], ids=["many chunks", "one chunk"])
 def chunk_bytes(request, monkeypatch):
-    monkeypatch.setitem(loss_module.CHUNK_BYTES, "cpu", request.param)
+    monkeypatch.setitem(LOGITS_CHUNK, "cpu", request.param)
 
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "plain"])
@@ -132,7 +133,7 @@ def test_extreme_logits_stay_finite():
 
 
 def test_never_holds_more_logits_than_the_budget(monkeypatch):
-    monkeypatch.setitem(loss_module.CHUNK_BYTES, "cpu", 64 * 4 * 100)
+    monkeypatch.setitem(LOGITS_CHUNK, "cpu", 64 * 4 * 100)
     seen = []
     real = torch.softmax
 

@@ -346,8 +346,9 @@ def test_a_weighted_file_is_gone_through_that_often(
     tokenizer: BPETokenizer, tmp_path: Path
 ) -> None:
     files = [write(tmp_path / f"{name}.txt", f"only {name} {name}.\n") for name in ("a", "b")]
+    files.insert(1, write(tmp_path / "blank.txt", " \n"))
     stream = prepare(files, tokenizer, tmp_path / "cache", held_out=0).train
-    weighted = stream.repeated([1, 3])
+    weighted = stream.repeated([1, 9, 3])
     text = tokenizer.decode(ids_of(weighted))
     assert (text.count("only a"), text.count("only b")) == (1, 3)
     assert tokenizer.decode(ids_of(stream)).count("only b") == 1

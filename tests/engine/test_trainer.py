@@ -16,6 +16,7 @@ from gptcore.errors import UserError
 from gptcore.profile import EngineSettings, PretrainSettings
 from gptengine import GPT, GPT_CONFIG, BPETokenizer, GPTTrainer
 from gptengine.data.sampler import text_loaders
+from gptengine.hf import load_model
 from gptengine.train import checkpoint
 from gptengine.train.device import place
 from gptengine.train.optimizer import GuardedOptimizer, learning_rate
@@ -187,10 +188,28 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path: Path) -> None:
 
 
 def test_checkpoints_keep_the_newest_and_the_best(tmp_path: Path) -> None:
-    config = {"checkpoint_interval": 1, "keep_checkpoints": 2, "max_steps": 6}
-    train(config, checkpoint_dir=tmp_path)
-    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(tmp_path)] == [6, 5]
+    config = {"lr": 3e-2, "warmup_steps": 0, "eval_interval": 1, "max_steps": 40}
+    config |= {"checkpoint_interval": 1, "keep_checkpoints": 2}
+    gpt, record = model(), Record()
+    trainer = GPTTrainer(gpt, None, config, recorder=record)
+    trainer.train(batches(2), batches(3)[2:], checkpoint_dir=tmp_path)
+    best = [step for step, payload in record.payloads if getattr(payload, "best", False)][-1]
+    assert best is not None
+    assert best < 39  # or there is nothing to see
+    kept = [checkpoint.step_of(path) for path in checkpoint.checkpoints(tmp_path)]
+    assert kept == [40, 39, best]
     assert all(checkpoint.defect(path) is None for path in checkpoint.checkpoints(tmp_path))
+
+
+def test_a_second_training_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    config = {"checkpoint_interval": 2, "max_steps": 4, "lr": 1e-2}
+    train(config, checkpoint_dir=tmp_path)
+    first = checkpoint.checkpoints(tmp_path)[0]
+    before = (first / "model.safetensors").read_bytes()
+    gpt, record = train({**config, "lr": 3e-2}, checkpoint_dir=tmp_path)
+    assert (first / "model.safetensors").read_bytes() != before
+    assert "2 checkpoints of an earlier training" in record.of(events.Warn)[0].message
+    assert torch.equal(weights(load_model(first)), weights(gpt))
 
 
 @pytest.mark.parametrize("victim", ["model.safetensors", "trainer/state.json", "manifest.json"])
@@ -204,6 +223,10 @@ def test_any_flipped_bit_is_seen(tmp_path: Path, victim: str) -> None:
     assert found == older
     assert len(passed_over) == 1
     assert newest.name in passed_over[0]
+
+
+def trainer_loss(record: Record) -> float | None:
+    return record.of(events.Step)[-1].loss
 
 
 def test_resume_equals_no_interruption_bit_for_bit(tmp_path: Path) -> None:
@@ -224,6 +247,15 @@ def test_resume_equals_no_interruption_bit_for_bit(tmp_path: Path) -> None:
     assert history.steps == [6, 7, 8]
     assert record.of(events.Resume) == [events.Resume(2, 5)]
     assert torch.equal(weights(alone), weights(second))
+    ended = GPTTrainer(model(drop_rate=0.2), None, config, recorder=Record())
+    history = ended.train(batches(), checkpoint_dir=tmp_path, attempt=3)  # nothing is left to do
+    assert (history.steps, history.train_loss) == ([], trainer_loss(record))
+
+
+def test_what_goes_with_a_given_setting_follows_it() -> None:
+    trainer = GPTTrainer(model(), None, {"lr": 5e-5, "micro_batch": 64})
+    assert trainer.config.min_lr == pytest.approx(5e-6)
+    assert trainer.config.batch_size == 64
 
 
 def test_bad_config_is_a_user_error() -> None:

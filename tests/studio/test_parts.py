@@ -190,7 +190,7 @@ def test_processes_are_counted_against_the_gpus(
             where="test",
         )
         monkeypatch.setattr("gptcore.devices.list_devices", lambda: [gpu(80)])
-        with pytest.raises(UserError, match="wants GPU 2 of them") as caught:
+        with pytest.raises(UserError, match="wants 2 GPUs") as caught:
             checks.preflight(workspace, profile)
         assert "--set engine.processes=1" in caught.value.fix
         monkeypatch.setattr("gptcore.devices.list_devices", lambda: [gpu(80), gpu(80)])

@@ -5,6 +5,7 @@ A new stage is one file here, one entry in `gptcore.stages` and one section in t
 
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 
 from gptcore import events
@@ -61,9 +62,7 @@ def _perform(context: StageContext) -> int:
 
 
 def _fail(context: StageContext, failure: events.Failure) -> int:
-    print(f"error: {failure.what}", file=sys.stderr, flush=True)
-    try:
+    with suppress(OSError):  # a full disk takes the log and the record; the exit status remains
+        print(f"error: {failure.what}", file=sys.stderr, flush=True)
         context.report.write(failure)
-    except OSError as error:  # a full disk takes the record too; the supervisor sees the status
-        print(f"error: the record cannot be written: {error}", file=sys.stderr, flush=True)
     return EXIT_BAD_INPUT
