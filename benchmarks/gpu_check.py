@@ -3,10 +3,13 @@
     .venv/bin/python benchmarks/gpu_check.py [--steps 20] [--out benchmarks/results/gpu_check.json]
 
 In bf16 until steady, then fp16, then bf16 with gradient checkpointing: tokens per second, MFU
-against the device's peak, peak memory beside the estimate of `gptcore.memory`, NVML's readings; the
-same shapes through `transformers`; and a resume check that states the difference it found. Needs
-torch, safetensors, numpy and msgspec, pydantic, tokenizers, tomli-w; the peer needs transformers.
-Without a CUDA device it says so and exits with 2; `--device cpu --tiny` tries the script itself.
+against the device's peak, peak memory beside the estimate of `gptcore.memory`, NVML's readings in
+the meantime; the same shapes through `transformers`; and a resume check that states the difference
+it found. The file is written anew after each of them.
+
+Needs torch, numpy, safetensors, tokenizers, msgspec, pydantic and tomli-w; the peer needs
+transformers, NVML's readings need nvidia-ml-py (else they are null). psutil may be missing. Without
+a CUDA device it says so and exits with 2; `--device cpu --tiny` tries the script itself.
 """
 
 import sys
@@ -16,38 +19,104 @@ sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))  # also without an install
 
 import argparse
+import gc
+import importlib.util
 import json
 import platform
+import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 
+STAND_IN = importlib.util.find_spec("psutil") is None
+if STAND_IN:  # the trainer's imports want it, for encoding text; no text is encoded here
+    sys.modules["psutil"] = ModuleType("psutil")
+
 from gptcore import events
-from gptcore.devices import list_devices
+from gptcore.devices import Device, visible_devices
 from gptcore.memory import estimate_training
 from gptcore.profile import EngineSettings, ModelSettings, Profile, read_profile
 from gptengine.model import GPT
 from gptengine.train.device import Placement, place
 from gptengine.train.trainer import GPTTrainer
 
+if STAND_IN:
+    del sys.modules["psutil"]  # others ask whether it is there
+
 PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "gpt2-small.toml"
 #: Steps that compile, tune kernels and fill the allocator; not timed.
 WARM_UP = 6
+#: Seconds between two readings of NVML.
+WATCH_INTERVAL = 0.5
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-class Record:
-    """Keeps the steps that a training tells of."""
+class Watch:
+    """Reads NVML of one device in a thread, from `start` on.
 
-    def __init__(self) -> None:
+    Args:
+        device: Not read unless it is a CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._index = device.index or 0
+        self._readings: list[Device] = []
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        if device.type == "cuda" and importlib.util.find_spec("pynvml"):
+            self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def start(self) -> None:
+        if self._thread and not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> dict[str, Any] | None:
+        """What was read; None where there was nothing to read."""
+        self._ended.set()
+        if self._thread and self._thread.is_alive():
+            self._thread.join()
+        if not self._readings:
+            return None
+        return {
+            "index": self._readings[0].index,
+            "name": self._readings[0].name,
+            "readings": len(self._readings),
+            "memory_total": self._readings[0].memory_total,
+            "memory_used": highest_and_mean([each.memory_used for each in self._readings]),
+            "utilisation": highest_and_mean([each.utilisation for each in self._readings]),
+            "temperature": highest_and_mean([each.temperature for each in self._readings]),
+            "power": highest_and_mean([each.power for each in self._readings]),
+        }
+
+    def _read(self) -> None:
+        while not self._ended.is_set():
+            devices = visible_devices()
+            if self._index < len(devices):
+                self._readings.append(devices[self._index])
+            self._ended.wait(WATCH_INTERVAL)
+
+
+class Record:
+    """Keeps the steps that a training tells of.
+
+    Args:
+        watch: Started once the steps are steady.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
         self.steps: list[events.Step] = []
+        self._watch = watch
 
     def write(self, payload: events.Payload, *, step: int | None = None) -> None:
         if isinstance(payload, events.Step):
             self.steps.append(payload)
+            if self._watch and len(self.steps) == WARM_UP:
+                self._watch.start()
 
 
 def main() -> int:
@@ -78,25 +147,29 @@ def main() -> int:
         "fp16": ("fp16", False),
         "bf16, gradient checkpointing": ("bf16", True),
     }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(name: str, measured: Any) -> None:
+        found[name] = measured
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+
     for name, (precision, checkpointing) in cases.items():
         placement = place(EngineSettings(device=options.device, precision=precision))  # type: ignore[arg-type]
         batches = random_batches(profile, micro_batch * options.accumulate)
-        found[name] = measure_ours(
-            profile, placement, batches, micro_batch, checkpointing, options.steps
+        keep(
+            name,
+            measure_ours(profile, placement, batches, micro_batch, checkpointing, options.steps),
         )
         show(name, found[name])
     placement = place(EngineSettings(device=options.device, precision="bf16"))
-    found["transformers, bf16"] = measure_transformers(
-        profile, placement, micro_batch, options.accumulate, options.steps
-    )
-    show("transformers, bf16", found["transformers, bf16"])
-    ratio = found["bf16"]["tokens_per_s"] / found["transformers, bf16"]["tokens_per_s"]
+    peer = measure_transformers(profile, placement, micro_batch, options.accumulate, options.steps)
+    keep("transformers, bf16", peer)
+    show("transformers, bf16", peer)
+    ratio = found["bf16"]["tokens_per_s"] / peer["tokens_per_s"]
     print(f"gptstudio is {ratio:.2f} times transformers")
-    found["ratio_to_transformers"] = ratio
-    found["resume"] = check_resume(profile, placement, micro_batch)
+    keep("ratio_to_transformers", ratio)
+    keep("resume", check_resume(profile, placement, micro_batch))
     print("resume:", found["resume"])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"written to {options.out}")
     return 0
 
@@ -125,10 +198,16 @@ def new_model(profile: Profile) -> GPT:
     return GPT(profile.model.model_dump())
 
 
-def reset(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+def reset(device: torch.device) -> int:
+    """Drop what the last case left; the bytes that stay allocated, and will count in the peak."""
+    gc.collect()
+    torch.compiler.reset()
+    gc.collect()
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def measure_ours(
@@ -140,14 +219,16 @@ def measure_ours(
     steps: int,
 ) -> dict[str, Any]:
     """The speed and memory of `GPTTrainer`, once it is steady."""
-    reset(placement.device)
-    record = Record()
+    left_over = reset(placement.device)
+    watch = Watch(placement.device)
+    record = Record(watch)
     settings = profile.pretrain.model_copy(
         update={
             "batch_size": len(batches[0][0]),
             "micro_batch": micro_batch,
             "max_steps": WARM_UP + steps,
             "gradient_checkpointing": checkpointing,
+            "log_interval": 1,
             "sample_interval": 0,
             "warmup_steps": 10,
         }
@@ -156,6 +237,7 @@ def measure_ours(
     GPTTrainer(new_model(profile), None, settings, placement=placement, recorder=record).train(
         batches
     )
+    readings = watch.stop()
     estimate = estimate_training(
         profile.model,
         micro_batch=micro_batch,
@@ -175,8 +257,9 @@ def measure_ours(
         "estimate_without_overhead": estimate.total - estimate.overhead,
         "estimate_parts": estimate.parts(),
         "estimate_over_allocated": (estimate.total - estimate.overhead) / peak,
+        "allocated_before": left_over,
         "seconds_with_start": time.perf_counter() - started,
-        "nvml": nvml(),
+        "nvml": readings,
     }
 
 
@@ -184,21 +267,10 @@ def reserved(device: torch.device) -> int:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
-def nvml() -> list[dict[str, Any]]:
-    """What NVML says of each GPU right now."""
-    return [
-        {
-            "index": device.index,
-            "name": device.name,
-            "memory_total": device.memory_total,
-            "memory_used": device.memory_used,
-            "utilisation": device.utilisation,
-            "temperature": device.temperature,
-            "power": device.power,
-            "processes": device.processes and len(device.processes),
-        }
-        for device in list_devices()
-    ]
+def highest_and_mean(values: list[Any]) -> dict[str, float] | None:
+    """Of the values that there are."""
+    known = [value for value in values if value is not None]
+    return {"max": max(known), "mean": statistics.fmean(known)} if known else None
 
 
 def measure_transformers(
@@ -207,7 +279,7 @@ def measure_transformers(
     """The same shapes through `GPT2LMHeadModel`, compiled as ours is, with SDPA and fused AdamW."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    reset(placement.device)
+    left_over = reset(placement.device)
     shape = profile.model
     config = GPT2Config(
         vocab_size=shape.vocab_size,
@@ -243,15 +315,20 @@ def measure_transformers(
 
     for _ in range(WARM_UP):
         step()
+    watch = Watch(placement.device)
+    watch.start()
     started = time.perf_counter()
     for _ in range(steps):
         step()
     seconds = time.perf_counter() - started
+    readings = watch.stop()
     tokens = steps * accumulate * micro_batch * shape.context_length
     return {
         "tokens_per_s": tokens / seconds,
         "peak_memory_allocated": placement.peak_memory(),
         "peak_memory_reserved": reserved(placement.device),
+        "allocated_before": left_over,
+        "nvml": readings,
     }
 
 
@@ -260,12 +337,14 @@ def check_resume(profile: Profile, placement: Placement, micro_batch: int) -> di
     batches = random_batches(profile, micro_batch, count=8)
 
     def train(steps: int, folder: Path | None, attempt: int) -> tuple[list[float | None], GPT]:
+        reset(placement.device)
         record, model = Record(), new_model(profile)
         settings = profile.pretrain.model_copy(
             update={
                 "batch_size": micro_batch,
                 "micro_batch": micro_batch,
                 "max_steps": steps,
+                "log_interval": 1,
                 "sample_interval": 0,
                 "warmup_steps": 0,
                 "lr": 1e-4,

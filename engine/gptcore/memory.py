@@ -27,7 +27,7 @@ the blocks: the token ids (8), and the last norm's input (4 D + 8).
 
 from dataclasses import dataclass, fields
 
-from gptcore.profile import ModelSettings
+from gptcore.profile import ModelSettings, Profile
 
 #: CUDA context, cuBLAS workspaces and the allocator's rounding, in bytes.
 CUDA_OVERHEAD = 700 * 2**20
@@ -110,14 +110,14 @@ def estimate_training(
     Args:
         model: The shape.
         micro_batch: Sequences of `model.context_length` tokens computed at once.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16`, `fp16`; `auto`: a half precision on a GPU.
         gradient_checkpointing: Whether each block's activations are computed again in backward.
         vocab_size: Of the trained tokenizer, where known.
         on_gpu: Whether to count the CUDA context.
     """
     vocab = vocab_size or model.vocab_size
     parameters = num_parameters(model, vocab)
-    half = precision != "fp32"
+    half = precision in ("bf16", "fp16") or (precision == "auto" and on_gpu)
     tokens = micro_batch * model.context_length
     width, layers = model.emb_dim, model.n_layers
     products = layers * (12 * width**2 + (9 if model.qkv_bias else 6) * width)
@@ -140,6 +140,22 @@ def estimate_training(
         activations=activations,
         temporaries=temporaries,
         overhead=CUDA_OVERHEAD if on_gpu else 0,
+    )
+
+
+def estimate_run(profile: Profile, micro_batch: int = 0) -> Estimate:
+    """Peak memory of pretraining with `profile` on one device.
+
+    Args:
+        profile: The settings.
+        micro_batch: In place of the profile's, after memory ran out; 0: the profile's.
+    """
+    return estimate_training(
+        profile.model,
+        micro_batch=micro_batch or profile.pretrain.micro_batch,
+        precision=profile.engine.precision,
+        gradient_checkpointing=profile.pretrain.gradient_checkpointing,
+        on_gpu=profile.engine.device != "cpu",
     )
 
 

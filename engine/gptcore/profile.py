@@ -124,7 +124,7 @@ class TokenizerSettings(Section):
     max_train_mb: Positive = Field(
         256,
         description="Text to learn merges from, in MB, taken evenly from every file;"
-        " learning takes two to three times as much memory.",
+        " less where its words hardly repeat, so that learning stays within 1 GB of memory.",
     )
 
 

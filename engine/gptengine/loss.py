@@ -118,8 +118,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         count, grad_hidden, grad_weight = ctx.saved_tensors
         scale = grad / count
         # A graph that is kept is walked more than once, and wants its gradients unscaled again.
-        reuse = not torch.compiler.is_compiling() and _keeps_graph is not None
-        times = Tensor.mul_ if reuse and not _keeps_graph() else Tensor.mul
+        last = not torch.compiler.is_compiling() and _keeps_graph is not None and not _keeps_graph()
+        times = Tensor.mul_ if last else Tensor.mul
         if grad_hidden is not None:
             grad_hidden = times(grad_hidden, scale.to(grad_hidden.dtype))
         if grad_weight is not None:

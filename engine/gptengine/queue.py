@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gptcore.control import FileLock, is_locked
 from gptcore.devices import list_devices, visible_devices
-from gptcore.memory import estimate_training
+from gptcore.memory import estimate_run
 from gptcore.profile import EngineSettings, Profile
 from gptcore.status import LIVE, observe
 from gptcore.workspace import RunPaths, Workspace, make_private_dir, write_atomic
@@ -55,11 +55,12 @@ class Ticket:
     def _path(self) -> Path:
         return self._folder / f"{self._number:06d}-{self._run.name}"
 
-    def try_claim(self, profile: Profile, claim: Callable[[], None]) -> str:
+    def try_claim(self, profile: Profile, micro_batch: int, claim: Callable[[], None]) -> str:
         """Claim the devices if they are free; else say what the run waits for.
 
         Args:
-            profile: For the estimate.
+            profile: For the estimate of memory.
+            micro_batch: In place of the profile's, after memory ran out; 0: the profile's.
             claim: Called under the queue's lock to put the claim on record.
 
         Returns:
@@ -75,7 +76,7 @@ class Ticket:
                     continue
                 if shared := self._devices & set(status.device.split()):
                     return f"{', '.join(sorted(shared))} is in use by {name}"
-            if reason := self._lacks_memory(profile):
+            if reason := self._lacks_memory(profile, micro_batch):
                 return reason
             claim()
             self._path.unlink(missing_ok=True)
@@ -107,16 +108,11 @@ class Ticket:
             path.name for path in folders if path.is_dir() and path.name != self._run.name
         )
 
-    def _lacks_memory(self, profile: Profile) -> str:
+    def _lacks_memory(self, profile: Profile, micro_batch: int) -> str:
         wanted = {int(name[5:]) for name in self._devices if name.startswith("cuda:")}
         if not wanted or "pretrain" not in profile.pipeline.performed:
             return ""
-        need = estimate_training(
-            profile.model,
-            micro_batch=profile.pretrain.micro_batch,
-            precision=profile.engine.precision,
-            gradient_checkpointing=profile.pretrain.gradient_checkpointing,
-        ).total
+        need = estimate_run(profile, micro_batch).total
         for device in list_devices():
             if device.index not in wanted or not device.memory_total or not device.memory_used:
                 continue

@@ -127,7 +127,7 @@ class Supervisor:
             self._beat(now=True)
 
         try:
-            while reason := ticket.try_claim(profile, claim):
+            while reason := ticket.try_claim(profile, self._status.micro_batch, claim):
                 if self._status.message != reason:
                     self._status.message = reason
                     self._set_state("queued", f"waiting: {reason}")

@@ -79,7 +79,7 @@ class BPETokenizer:
             raise UserError(
                 "there is no text to train a tokenizer on",
                 where="the texts given" if seen.texts else "no texts were given",
-                fix="add .txt or .md files to datasets/, or run gptstudio init",
+                fix="add .txt or .md files to datasets/, or run gptstudio init .",
             )
         self._adopt(tokenizer)
 

@@ -170,15 +170,16 @@ def start_run(
         process = launch(workspace, run, profile.engine.python)
         _wait_or_stop(run, process, None)
     except (UserError, OSError, KeyboardInterrupt) as error:
+        gone = process is None or process.poll() is not None
         started = observe(run) is not None  # at last; then it is a run like any other
-        if not started and (process is None or process.poll() is not None):
+        if gone and not started:
             shutil.rmtree(run.folder, ignore_errors=True)
             if made_logs:
                 _remove_if_empty(workspace.logs)
             if isinstance(error, UserError) and error.where == str(run.log):
                 error.where = f"run {run.name}; its folder was removed again"
-        elif isinstance(error, UserError) and started:
-            error.fix = f"it has been stopped; to go on: gptstudio resume {run.name}"
+        elif gone and isinstance(error, UserError):
+            error.fix = f"how it ended after all: gptstudio attach {run.name}"
         raise
     return run
 

@@ -94,19 +94,14 @@ def _usable_devices(profile: "Profile") -> "list[Device]":
 
 def _check_memory(profile: "Profile", devices: "list[Device]", micro_batch: int) -> None:
     """Refuse what can never fit; what might not fit is the supervisor's to try."""
-    from gptcore.memory import estimate_training
+    from gptcore.memory import estimate_run
     from gptstudio.text import human_bytes
 
     totals = [device.memory_total for device in devices if device.memory_total]
     if len(totals) < len(devices):
         return  # NVML will not say
     budget = max(totals)
-    need = estimate_training(
-        profile.model,
-        micro_batch=micro_batch,
-        precision=gpu_precision(profile),
-        gradient_checkpointing=profile.pretrain.gradient_checkpointing,
-    ).total
+    need = estimate_run(profile, micro_batch).total
     if need <= budget:
         return
     raise UserError(
@@ -115,12 +110,6 @@ def _check_memory(profile: "Profile", devices: "list[Device]", micro_batch: int)
         where="pretrain.micro_batch, model.context_length",
         fix=suggest(profile, budget),
     )
-
-
-def gpu_precision(profile: "Profile") -> str:
-    """What `auto` becomes on a GPU, as far as memory goes: some half precision."""
-    precision = profile.engine.precision
-    return "bf16" if precision == "auto" else precision
 
 
 def suggest(profile: "Profile", budget: int) -> str:
@@ -152,7 +141,7 @@ def _micro_batch_within(profile: "Profile", budget: int, checkpointing: bool) ->
     most = largest_micro_batch(
         profile.model,
         budget,
-        precision=gpu_precision(profile),
+        precision=profile.engine.precision,
         gradient_checkpointing=checkpointing,
     )
     share = profile.pretrain.batch_size // profile.engine.processes

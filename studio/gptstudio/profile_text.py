@@ -6,7 +6,7 @@ from typing import Any
 import tomli_w
 from pydantic.fields import FieldInfo
 
-from gptcore.memory import estimate_training, num_parameters
+from gptcore.memory import estimate_run, num_parameters
 from gptcore.profile import Profile, Section, differences
 from gptcore.text import clean
 from gptstudio.text import human_bytes, human_count
@@ -36,18 +36,11 @@ def describe_changes(profile: Profile) -> list[str]:
 
 def describe_size(profile: Profile) -> str:
     """Parameters, and the memory that pretraining takes."""
-    settings = profile.pretrain
+    settings, precision = profile.pretrain, profile.engine.precision
     cpu = profile.engine.device == "cpu"
-    precision = profile.engine.precision
     if precision == "auto":
         precision = "fp32" if cpu else "bf16"
-    need = estimate_training(
-        profile.model,
-        micro_batch=settings.micro_batch,
-        precision=precision,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        on_gpu=not cpu,
-    )
+    need = estimate_run(profile)
     where = "in memory" if cpu else "on each GPU"
     return (
         f"{human_count(num_parameters(profile.model))} parameters; pretraining takes about"

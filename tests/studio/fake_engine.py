@@ -34,6 +34,7 @@ class Engine:
             started=before.started if before else time.time(),
             heartbeat=time.time(),
             supervisor_pid=os.getpid(),
+            micro_batch=before.micro_batch if before else 0,
             device="cpu",
         )
         write_status(run, self.status)
@@ -92,11 +93,11 @@ def main(arguments: list[str]) -> int:
     mode = os.environ.get("FAKE_ENGINE", "done")
     module, *rest = arguments[1:]
     if module == "gptengine.supervise":
-        if mode in ("hang", "deaf"):
-            if mode == "deaf":
+        if mode in ("hang", "deaf", "late"):
+            if mode != "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             print("still importing", flush=True)
-            time.sleep(60)
+            time.sleep(6 if mode == "late" else 60)
         if mode == "silent":
             print("Traceback (most recent call last):\nImportError: no [red]torch here")
             return 1

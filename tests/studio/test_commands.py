@@ -193,7 +193,19 @@ def test_generate_hands_on_everything(cli: Cli, workspace: Workspace) -> None:
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == [
         *("generate", str(model), "--prompt=--x", "--max-tokens", "200"),
-        *("--temperature", "0.8", "--top-k", "5", "--top-p", "1.0", "--seed", "3", "--json"),
+        *(
+            "--temperature",
+            "0.8",
+            "--top-k",
+            "5",
+            "--top-p",
+            "1.0",
+            "--seed",
+            "3",
+            "--device",
+            "auto",
+        ),
+        "--json",
     ]
     assert cli("generate", "latest", "--prompt", "x", mode="fail").returncode == 7
 

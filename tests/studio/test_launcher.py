@@ -9,6 +9,7 @@ import pytest
 
 from gptcore.errors import UserError
 from gptcore.profile import Profile, read_profile
+from gptcore.status import read_status
 from gptcore.workspace import Workspace
 from gptstudio import launcher
 
@@ -35,8 +36,8 @@ def test_a_silent_supervisor_is_ended_before_its_folder_goes(
     workspace: Workspace, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_ENGINE", "hang")
-    monkeypatch.setattr(launcher, "START_TIMEOUT", 1.0)
-    with pytest.raises(UserError, match="no sign of life in 1 s") as caught:
+    monkeypatch.setattr(launcher, "START_TIMEOUT", 4.0)
+    with pytest.raises(UserError, match="no sign of life in 4 s") as caught:
         launcher.start_run(workspace, profile, "silent-one")
     assert supervisors_of("silent-one") == []
     assert not workspace.logs.exists()
@@ -48,7 +49,7 @@ def test_a_supervisor_that_will_not_end_keeps_its_folder(
     workspace: Workspace, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_ENGINE", "deaf")
-    monkeypatch.setattr(launcher, "START_TIMEOUT", 1.0)
+    monkeypatch.setattr(launcher, "START_TIMEOUT", 4.0)
     monkeypatch.setattr(launcher, "STOP_TIMEOUT", 0.3)
     run = workspace.run("deaf-one")
     with pytest.raises(UserError, match="no sign of life") as caught:
@@ -62,6 +63,19 @@ def test_a_supervisor_that_will_not_end_keeps_its_folder(
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_a_supervisor_that_starts_too_late_has_made_a_run(
+    workspace: Workspace, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ENGINE", "late")
+    monkeypatch.setattr(launcher, "START_TIMEOUT", 4.0)
+    with pytest.raises(UserError, match="no sign of life") as caught:
+        launcher.start_run(workspace, profile, "late-one")
+    assert "gptstudio attach late-one" in caught.value.fix
+    status = read_status(workspace.run("late-one"))
+    assert status is not None
+    assert status.state == "done"
 
 
 def test_numbers_step_past_what_earlier_runs_left(workspace: Workspace, profile: Profile) -> None:

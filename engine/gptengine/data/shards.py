@@ -139,7 +139,7 @@ def _corpus(
         raise UserError(
             "there is no text to train on",
             where=f"{len(folders)} files, with nothing but white space in them",
-            fix="put text into datasets/, or run gptstudio init for a small example",
+            fix="put text into datasets/, or run gptstudio init . for a small example",
         )
     tokens = TokenFiles([(folder / "tokens.bin", dtype) for folder in folders])
     tables = [np.fromfile(folder / "documents.bin", _DOCUMENT) for folder in folders]

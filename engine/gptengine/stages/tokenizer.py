@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from gptcore import events
 from gptcore.formats import TextReader
 from gptcore.lineage import Lineage, write_lineage
@@ -11,11 +13,15 @@ from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir
 from gptengine.context import Progress, StageContext
 from gptengine.plan import Plan
+from gptengine.report import Report
 from gptengine.tokenizer import BPETokenizer
 from gptengine.versions import versions
 
 #: Text is taken in pieces of this many bytes, evenly from every file.
 PIECE_BYTES = 1 << 18
+
+#: What the counted words may take: some 800,000 distinct ones, whose merges then take 1 GB.
+WORDS_BYTES = 80 << 20
 
 
 def run(context: StageContext, plan: Plan) -> bool:
@@ -31,7 +37,7 @@ def run(context: StageContext, plan: Plan) -> bool:
     progress = context.progress("learning the tokenizer", "MB")
     tokenizer = BPETokenizer()
     texts = sample_texts(plan.files, profile.data.pretrain.separator, budget, progress)
-    tokenizer.train(texts, vocab_size=profile.model.vocab_size)
+    tokenizer.train(within_memory(texts, report), vocab_size=profile.model.vocab_size)
     context.check()
     if tokenizer.vocab_size < profile.model.vocab_size:
         report.warn(
@@ -74,3 +80,21 @@ def sample_texts(
             if number == 0 or int((number + 1) * share) > int(number * share):
                 yield piece.text.decode()
             progress(min(seen, total) / 1e6, total / 1e6)
+
+
+def within_memory(texts: Iterator[str], report: Report) -> Iterator[str]:
+    """The texts, until the words counted in them have taken `WORDS_BYTES`.
+
+    Text whose words hardly repeat, such as dumps of identifiers, takes many times its size.
+    """
+    process, seen = psutil.Process(), 0
+    before = process.memory_info().rss
+    for text in texts:
+        yield text
+        seen += len(text)
+        if process.memory_info().rss - before > WORDS_BYTES:
+            report.warn(
+                f"the merges are learned from the first {seen / 1e6:,.0f} MB: the words of this"
+                " text hardly repeat, and counting them took all the memory there is for it"
+            )
+            return

@@ -1,6 +1,7 @@
 """The device, the precision and the process group that a training runs on."""
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from gptcore.profile import EngineSettings
 PEAK_FLOPS = {
     "H200": 989e12,
     "H100": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "B200": 2250e12,
     "A100": 312e12,
     "A10G": 70e12,
@@ -75,8 +78,7 @@ class Placement:
         """The device's peak arithmetic in FLOP/s, where it is known."""
         if self.device.type != "cuda" or self.precision == "fp32":
             return None
-        name = torch.cuda.get_device_name(self.device)
-        return next((peak for key, peak in PEAK_FLOPS.items() if key in name), None)
+        return known_peak(torch.cuda.get_device_name(self.device))
 
     def describe(self) -> str:
         """For people."""
@@ -85,6 +87,20 @@ class Placement:
             name = torch.cuda.get_device_name(self.device)
         several = f" x {self.world_size}" if self.world_size > 1 else ""
         return f"{name}{several}, {self.precision}"
+
+
+def known_peak(name: str) -> float | None:
+    """The `PEAK_FLOPS` of the entry that a marketing name has as whole words, the longest first.
+
+    Args:
+        name: Such as "NVIDIA A100-SXM4-80GB".
+    """
+    if re.search(r"\b(Laptop|Max-Q|Ti|SUPER)\b", name):  # other chips under the same number
+        return None
+    for key in sorted(PEAK_FLOPS, key=len, reverse=True):
+        if re.search(rf"\b{re.escape(key)}\b", name):
+            return PEAK_FLOPS[key]
+    return None
 
 
 def place(settings: EngineSettings | None = None) -> Placement:
@@ -114,7 +130,8 @@ def place(settings: EngineSettings | None = None) -> Placement:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     precision = settings.precision
     if precision == "auto":
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # Emulated, as before Ampere, bf16 is slower than fp16 in tensor cores.
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if bf16 else "fp16" if device.type == "cuda" else "fp32"
     compiled = settings.compile == "on" or (settings.compile == "auto" and device.type == "cuda")
     return Placement(device, precision, compiled, rank, world_size)

@@ -57,7 +57,7 @@ def generate(
             metavar="auto|cpu|cuda|cuda:N",
             callback=check_device,
             help="Where to compute; cpu leaves a GPU to the run that holds it.",
-            show_default="auto",
+            show_default="auto; cpu while a run holds a GPU",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -80,11 +80,18 @@ def generate(
     words += ["--top-k", str(top_k), "--top-p", str(top_p)]
     if seed is not None:
         words += ["--seed", str(seed)]
-    if device:
-        words += ["--device", device]
+    device = device or ("cpu" if gpu_is_held(place) else "auto")
+    words += ["--device", device]
     if as_json:
         words.append("--json")
     raise typer.Exit(run_child(words))
+
+
+def gpu_is_held(workspace: "Workspace") -> bool:
+    """Whether a run of this workspace computes on a GPU: no word written may cost it its memory."""
+    from gptcore.status import LIVE, list_runs
+
+    return any(run.state in LIVE and "cuda" in run.device for run in list_runs(workspace))
 
 
 def engine_python_of(workspace: "Workspace", folder: Path) -> str:
