@@ -1,49 +1,20 @@
 """Input that cannot be used, through the real command line: what is said, and what is left."""
 
 import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gptcore.devices import list_devices
 from gptcore.lineage import read_lineage
 from gptcore.profile import read_profile
-from gptcore.status import observe
 from gptcore.workspace import Workspace
 from tests.conftest import ended, steps_of, wait_for
+from tests.e2e.conftest import Done, gptstudio
 
 pytestmark = pytest.mark.slow
 
-GPTSTUDIO = str(Path(sys.executable).with_name("gptstudio"))
 SMOKE = ("run", "--profile", "smoke", "--set", "engine.threads=1", "--name", "r")
-Done = subprocess.CompletedProcess[str]
-
-
-def gptstudio(workspace: Workspace, *words: str, before: tuple[str, ...] = ()) -> Done:
-    return subprocess.run(
-        [*before, GPTSTUDIO, *words],
-        cwd=workspace.root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.fixture(autouse=True)
-def _no_run_is_left(workspace: Workspace) -> Iterator[None]:
-    yield
-    for folder in workspace.logs.glob("*/"):
-        status = observe(workspace.run(folder.name))
-        if status is not None and status.supervisor_pid and status.exit_code is None:
-            try:
-                os.killpg(status.supervisor_pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def is_refused(workspace: Workspace, done: Done, *parts: str) -> None:

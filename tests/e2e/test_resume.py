@@ -46,6 +46,17 @@ def reach(run: RunPaths, step: int) -> None:
     wait_for(lambda: steps_of(run) >= step, 60, run)
 
 
+def killed_after(runs: Runs, step: int, *overrides: str) -> RunPaths:
+    """A run whose processes were all killed once it had done `step` steps."""
+    run = runs.create("r", *SETTINGS, *overrides)
+    supervisor = runs.supervise(run)
+    reach(run, step)
+    os.killpg(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
+    runs.finish(run)
+    return run
+
+
 def test_killed_at_random_moments_and_resumed_is_the_same(
     runs: Runs, tmp_path: Path, record_property
 ) -> None:
@@ -120,12 +131,7 @@ def test_sigterm_means_stop(runs: Runs) -> None:
 
 
 def test_a_damaged_checkpoint_is_passed_over(runs: Runs) -> None:
-    run = runs.create("r", *SETTINGS, "pretrain.checkpoint_interval=20")
-    supervisor = runs.supervise(run)
-    reach(run, 70)
-    os.killpg(supervisor.pid, signal.SIGKILL)
-    supervisor.wait()
-    runs.finish(run)
+    run = killed_after(runs, 70, "pretrain.checkpoint_interval=20")
     found = sorted(runs.workspace.checkpoints("r", "pretrain").glob("step-*"))
     damaged = found[-1] / "model.safetensors"
     raw = bytearray(damaged.read_bytes())
@@ -141,12 +147,7 @@ def test_a_damaged_checkpoint_is_passed_over(runs: Runs) -> None:
 
 
 def test_a_torn_last_line_in_the_record_is_closed(runs: Runs) -> None:
-    run = runs.create("r", *SETTINGS)
-    supervisor = runs.supervise(run)
-    reach(run, 30)
-    os.killpg(supervisor.pid, signal.SIGKILL)
-    supervisor.wait()
-    runs.finish(run)
+    run = killed_after(runs, 30)
     with run.events.open("ab") as file:
         file.write(b'{"kind":"step","time":1.0,"ru')
     runs.supervise(run)
@@ -155,12 +156,7 @@ def test_a_torn_last_line_in_the_record_is_closed(runs: Runs) -> None:
 
 
 def test_resume_learns_from_what_the_run_began_with(runs: Runs) -> None:
-    run = runs.create("r", *SETTINGS)
-    supervisor = runs.supervise(run)
-    reach(run, 30)
-    os.killpg(supervisor.pid, signal.SIGKILL)
-    supervisor.wait()
-    runs.finish(run)
+    run = killed_after(runs, 30)
     text = runs.workspace.datasets / "text.txt"
     (runs.workspace.datasets / "later.txt").write_text("words that came later, for later runs\n")
     assert runs.to_the_end("other", "pipeline.only=tokenizer").state == "done"

@@ -8,17 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from gptcore.status import observe
 from gptcore.workspace import Workspace
 from tests.conftest import steps_of, wait_for
+from tests.e2e.conftest import GPTSTUDIO, gptstudio
 
 pytestmark = pytest.mark.slow
 
-GPTSTUDIO = str(Path(sys.executable).with_name("gptstudio"))
 LONG = ("--profile", "smoke", "--set", "pretrain.max_steps=100000", "--set", "engine.threads=1")
 
 
@@ -59,29 +58,6 @@ class Terminal:
 
     def hang_up(self) -> None:
         os.close(self.descriptor)
-
-
-def gptstudio(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [GPTSTUDIO, *arguments],
-        cwd=workspace.root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.fixture(autouse=True)
-def _no_run_is_left(workspace: Workspace):
-    yield
-    for folder in workspace.logs.glob("*/"):
-        status = observe(workspace.run(folder.name))
-        if status is not None and status.supervisor_pid and status.exit_code is None:
-            try:
-                os.killpg(status.supervisor_pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def test_a_hang_up_leaves_the_run_going_and_others_find_it(workspace: Workspace) -> None:
