@@ -57,14 +57,14 @@ class BulkEncoder:
             return np.empty(0, np.uint32), np.empty(0, np.int64)
         if self._unchecked > 0 and self._gigatoken is not None:
             self._check(texts)
-        if self._gigatoken is None:
-            return self._encode_slowly(texts)
-        if psutil.Process().memory_info().rss - self._rss_at_start > self._max_growth:
-            self._gigatoken = None
+        grown = psutil.Process().memory_info().rss - self._rss_at_start
+        if self._gigatoken is not None and grown > self._max_growth:
+            self._gigatoken = None  # its cache of words goes with it
             self._start_gigatoken()
-        return self._encode_fast(texts)
+        return self._encode_slowly(texts) if self._gigatoken is None else self._encode_fast(texts)
 
     def _start_gigatoken(self) -> None:
+        self._rss_at_start = psutil.Process().memory_info().rss
         try:
             import gigatoken
         except ImportError as error:
@@ -72,9 +72,8 @@ class BulkEncoder:
             return
         try:
             self._gigatoken = gigatoken.Tokenizer.from_json(self._json)
-        except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             self.fallback_reason = f"gigatoken refuses this tokenizer: {error}"
-        self._rss_at_start = psutil.Process().memory_info().rss
 
     def _check(self, texts: Sequence[bytes]) -> None:
         """Compare both libraries on samples from all over the first texts."""

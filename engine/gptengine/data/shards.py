@@ -36,8 +36,6 @@ _DOCUMENT = np.dtype([("end", "<u8"), ("hash", "<u8")])
 _PIECE_BYTES = 256 << 10
 _MAX_PIECES = 1 << 16
 
-_ABANDONED_SECONDS = 24 * 3600
-
 
 @dataclass(frozen=True, slots=True)
 class Corpus:

@@ -90,7 +90,7 @@ def refuse_foreign_checkpoints(context: StageContext) -> None:
 
 
 def effective_settings(context: StageContext) -> PretrainSettings:
-    """The profile's, with a share of the batch for each process, and what memory allowed."""
+    """The profile's, with the micro-batch that memory allowed."""
     settings = context.profile.pretrain
     if not context.micro_batch:
         return settings
