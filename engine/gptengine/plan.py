@@ -64,10 +64,13 @@ def make_plan(context: StageContext) -> Plan:
     frozen in the run's record.
 
     Raises:
-        UserError: An input is missing, or has changed since the stage first started.
+        UserError: An input is missing, or has changed since the stage first started; or an earlier
+            run of this name left checkpoints.
     """
     workspace, profile, stage = context.workspace, context.profile, context.stage
     frozen = _read_inputs(context.run)
+    if frozen is None or stage.name not in frozen.parents:
+        _refuse_foreign_checkpoints(context)
     data = _unchanged_corpus(context, frozen) if frozen else _corpus(context)
     inputs: dict[str, object] = {"files": [[item.file, item.sha256] for item in data]}
     parents: dict[str, Parent] = {}
@@ -93,6 +96,16 @@ def make_plan(context: StageContext) -> Plan:
         parents={kind: workspace.root / parent.path for kind, parent in parents.items()},
         warnings=warnings,
     )
+
+
+def _refuse_foreign_checkpoints(context: StageContext) -> None:
+    """A stage that starts for the first time must not go on from another run's checkpoints."""
+    if next(context.checkpoints.glob("step-*"), None) is not None:
+        raise UserError(
+            f"there are checkpoints of an earlier run called {context.run.name}",
+            where=str(context.checkpoints),
+            fix="remove them, or start a run with another --name",
+        )
 
 
 def _read_inputs(run: RunPaths) -> Inputs | None:

@@ -171,6 +171,21 @@ def test_one_stage_alone_and_from_a_named_parent(runs: Runs) -> None:
     assert lost.exit_code == 2
 
 
+def test_checkpoints_of_another_run_are_never_gone_on_from(runs: Runs) -> None:
+    foreign = runs.workspace.checkpoints("r", "pretrain") / "step-00000007"
+    foreign.mkdir(parents=True)
+    run = runs.create("r", *SHORT)
+    for _ in ("started", "started again"):
+        runs.supervise(run)
+        status = runs.finish(run)
+        assert (status.state, status.exit_code) == ("failed", 2)
+        assert status.error is not None
+        assert "checkpoints of an earlier run" in status.error.what
+    foreign.rmdir()
+    runs.supervise(run)
+    assert runs.finish(run).state == "done"
+
+
 def limit(kind: int, size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (size, resource.RLIM_INFINITY))
 

@@ -19,7 +19,6 @@ from gptengine.hf import load_model, save_model
 from gptengine.model import GPT, GPTConfig
 from gptengine.plan import Plan
 from gptengine.tokenizer import BPETokenizer
-from gptengine.train.checkpoint import checkpoints
 from gptengine.train.device import Placement, place
 from gptengine.train.loop import History
 from gptengine.train.trainer import GPTTrainer
@@ -36,7 +35,6 @@ def run(context: StageContext, plan: Plan) -> bool:
         Whether it came to its end; False where a stop command ended it.
     """
     profile = context.profile
-    refuse_foreign_checkpoints(context)
     tokenizer = BPETokenizer.load(plan.parents["tokenizer"])
     settings = effective_settings(context)
     corpus = tokenize(context, plan, tokenizer)
@@ -73,20 +71,6 @@ def run(context: StageContext, plan: Plan) -> bool:
     if placement.world_size > 1:
         dist.destroy_process_group()
     return not stopped
-
-
-def refuse_foreign_checkpoints(context: StageContext) -> None:
-    """A run that starts for the first time must not go on from another's checkpoints.
-
-    Raises:
-        UserError: There are some.
-    """
-    if context.attempt == 1 and checkpoints(context.checkpoints):
-        raise UserError(
-            f"there are checkpoints of an earlier run called {context.run.name}",
-            where=str(context.checkpoints),
-            fix="remove them, or give the run another --name",
-        )
 
 
 def effective_settings(context: StageContext) -> PretrainSettings:
