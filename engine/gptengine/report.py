@@ -1,14 +1,19 @@
 """The only writer of events: the supervisor has one, and so has the stage process."""
 
+import contextlib
 import time
 
 from gptcore import events
 from gptcore.journal import JournalWriter
 from gptcore.workspace import RunPaths
+from gptengine.log_lines import log_line
+
+#: Seconds between two lines of the log about the loss; the events have every step.
+STEP_LINE_INTERVAL = 1.0
 
 
 class Report:
-    """Appends typed records to the run's events file.
+    """Appends typed records to the run's events file, and prints them as lines for its log.
 
     Args:
         run: The run.
@@ -19,9 +24,10 @@ class Report:
         self._journal = JournalWriter(run.events)
         self._run = run.name
         self._stage = stage
+        self._next_step_line = 0.0
 
     def write(self, payload: events.Payload, *, step: int | None = None, stage: str = "") -> None:
-        """Append one record.
+        """Append one record, and say it in the log.
 
         Args:
             payload: Any of the types in `gptcore.events`.
@@ -34,7 +40,18 @@ class Report:
             )
         )
 
+        self._print(payload, step, stage or self._stage)
+
     def warn(self, message: str) -> None:
-        """Append a warning, and print it for the log."""
-        print(f"warning: {message}", flush=True)
+        """Append a warning."""
         self.write(events.Warn(message))
+
+    def _print(self, payload: events.Payload, step: int | None, stage: str) -> None:
+        if isinstance(payload, events.Step):
+            if time.monotonic() < self._next_step_line:
+                return
+            self._next_step_line = time.monotonic() + STEP_LINE_INTERVAL
+        if line := log_line(payload, step):
+            with contextlib.suppress(OSError):  # a full disk, of which the record tells
+                where = f"{stage}  " if stage else ""
+                print(f"[{time.strftime('%H:%M:%S')}] {where}{line}", flush=True)

@@ -248,7 +248,9 @@ class Supervisor:
             name = signal.Signals(-code).name
             return Failure(f"the stage {stage} was killed by {name}", log, resume)
         lines = [line.decode(errors="replace").strip() for line in last_lines(self._run.log, 20)]
-        last = next((line for line in reversed(lines) if line), f"exit status {code}")
+        # Lines of ours begin with the time; what a crash leaves does not.
+        foreign = (line for line in reversed(lines) if line and not line.startswith("["))
+        last = next(foreign, f"exit status {code}")
         if code == EXIT_BAD_INPUT:  # it could not write its error into the record
             what = last.removeprefix("error: ")
             if shutil.disk_usage(self._run.folder).free < RESERVED_BYTES:

@@ -11,6 +11,7 @@ from gptcore.control import Command
 from gptcore.profile import PretrainSettings, check_profile
 from gptengine.data.sampler import TokenLoader
 from gptengine.hf import load_model, save_model
+from gptengine.log_lines import log_line
 from gptengine.model import GPT
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train import checkpoint
@@ -27,16 +28,10 @@ class Printer:
 
     def write(self, payload: events.Payload, *, step: int | None = None) -> None:
         """Print one record."""
-        match payload:
-            case events.Step() if (step or 0) % self._every == 0:
-                loss = "not finite" if payload.loss is None else f"{payload.loss:.4f}"
-                print(f"step {step}  loss {loss}  {payload.tokens_per_s:,.0f} tokens/s")
-            case events.Eval(val_loss=float(loss)):
-                print(f"step {step}  validation loss {loss:.4f}")
-            case events.Sample():
-                print(f"step {step}  {payload.prompt}{payload.text!r}")
-            case events.Warn():
-                print(f"warning: {payload.message}")
+        if isinstance(payload, events.Step) and (step or 0) % self._every:
+            return
+        if line := log_line(payload, step):
+            print(line)
 
 
 class GPTTrainer:
