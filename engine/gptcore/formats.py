@@ -88,6 +88,8 @@ def find_text_files(
             noted.append(Problem(path, None, "is not a file"))
         elif not os.access(path, os.R_OK):
             noted.append(Problem(path, None, "cannot be read: permission denied"))
+        elif not is_text_name(name):
+            noted.append(Problem(path, None, UNTEXTUAL_NAME))
         elif status.st_size and not (is_link and (status.st_dev, status.st_ino) in seen):
             seen.add((status.st_dev, status.st_ino))
             found.append((name, path))
@@ -103,6 +105,19 @@ def find_text_files(
             fix=f"put text files there, or: {_init_command(datasets.parent)}, for a small example",
         )
     return [path for _, path in sorted(found)]
+
+
+#: Why a file is left out whose name could not be written into a run's record.
+UNTEXTUAL_NAME = "has a name that is not UTF-8: rename it"
+
+
+def is_text_name(name: str) -> bool:
+    """Whether a file's name, as the system gives it, is text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _init_command(root: Path) -> str:

@@ -8,7 +8,8 @@ import msgspec
 from gptcore.digests import file_digest, file_digests
 from gptcore.errors import UserError
 from gptcore.formats import find_text_files
-from gptcore.lineage import DataFile, find_parent, results, tokenizers_of
+from gptcore.inputs import parent_file, parent_kinds, result_with, stage_inputs
+from gptcore.lineage import DataFile, find_parent, tokenizers_of
 from gptcore.profile import Profile
 from gptcore.stages import STAGES, fingerprint
 from gptcore.workspace import RunPaths, Workspace, write_atomic
@@ -72,19 +73,18 @@ def make_plan(context: StageContext) -> Plan:
     if frozen is None or stage.name not in frozen.parents:
         _refuse_foreign_checkpoints(context)
     data = _unchanged_corpus(context, frozen) if frozen else _corpus(context)
-    inputs: dict[str, object] = {"files": [[item.file, item.sha256] for item in data]}
     parents: dict[str, Parent] = {}
     warnings: tuple[str, ...] = ()
     if stage.name == "pretrain":
         if frozen and stage.name in frozen.parents:
             parents = _unchanged_parents(context, frozen.parents[stage.name])
         else:
-            parents, warnings = _parents(context, inputs)
-        inputs |= {kind: parent.sha256 for kind, parent in parents.items()}
+            parents, warnings = _parents(context, data)
     if context.is_main:
         known = frozen.parents if frozen else {}
         _write_inputs(context.run, Inputs(data, {**known, stage.name: parents}))
-    stage_fingerprint = fingerprint(stage, profile, inputs)
+    digests = {kind: parent.sha256 for kind, parent in parents.items()}
+    stage_fingerprint = fingerprint(stage, profile, stage_inputs(data, digests))
     folder = workspace.root / stage.makes
     suffix = "" if stage.makes == "tokenizers" else f"-{stage.name}"
     return Plan(
@@ -92,7 +92,7 @@ def make_plan(context: StageContext) -> Plan:
         data=data,
         fingerprint=stage_fingerprint,
         output=_free_name(folder / f"{context.run.name}{suffix}"),
-        existing=_with_fingerprint(folder, stage_fingerprint),
+        existing=result_with(folder, stage_fingerprint),
         parents={kind: workspace.root / parent.path for kind, parent in parents.items()},
         warnings=warnings,
     )
@@ -179,30 +179,19 @@ def _unchanged_parents(context: StageContext, frozen: dict[str, Parent]) -> dict
 
 
 def _parents(
-    context: StageContext, inputs: dict[str, object]
+    context: StageContext, data: list[DataFile]
 ) -> tuple[dict[str, Parent], tuple[str, ...]]:
     """The tokenizer, and where one was named the model, that the stage starts from."""
     workspace = context.workspace
     path = context.parent or _named_parent(context)
     warnings: tuple[str, ...] = ()
     if path is None:
-        path, warnings = _tokenizer_of_pipeline(workspace, context.profile, inputs)
-    kinds = ["tokenizer", "model"] if (path / "config.json").is_file() else ["tokenizer"]
-    return {kind: _parent(workspace, kind, path) for kind in kinds}, warnings
+        path, warnings = _tokenizer_of_pipeline(workspace, context.profile, data)
+    return {kind: _parent(workspace, kind, path) for kind in parent_kinds(path)}, warnings
 
 
 def _parent(workspace: Workspace, kind: str, path: Path) -> Parent:
-    names = {
-        "tokenizer": ("tokenizer.json",),
-        "model": ("model.safetensors", "model.safetensors.index.json"),
-    }[kind]
-    file = next((path / name for name in names if (path / name).is_file()), None)
-    if file is None:
-        raise UserError(
-            f"the {kind} has no {names[0]}",
-            where=str(path),
-            fix="name another folder in models/ or tokenizers/ with --from",
-        )
+    file = parent_file(path, kind)
     return Parent(workspace.relative(path), file_digest(file, workspace.cache))
 
 
@@ -215,20 +204,16 @@ def _named_parent(context: StageContext) -> Path | None:
 
 
 def _tokenizer_of_pipeline(
-    workspace: Workspace, profile: Profile, inputs: dict[str, object]
+    workspace: Workspace, profile: Profile, data: list[DataFile]
 ) -> tuple[Path, tuple[str, ...]]:
     """The tokenizer that this pipeline has made, the up-to-date one if there is one."""
-    wanted = fingerprint(STAGES["tokenizer"], profile, inputs)
-    current = _with_fingerprint(workspace.tokenizers, wanted)
+    wanted = fingerprint(STAGES["tokenizer"], profile, stage_inputs(data))
+    current = result_with(workspace.tokenizers, wanted)
     if current is not None:
         return current, ()
     path, _ = tokenizers_of(workspace, profile.name)[0]
     shown = workspace.relative(path)
     return path, (f"{shown} was made from other data or settings than there are now",)
-
-
-def _with_fingerprint(folder: Path, wanted: str) -> Path | None:
-    return next((path for path, made in results(folder) if made.fingerprint == wanted), None)
 
 
 def _free_name(path: Path) -> Path:

@@ -53,13 +53,34 @@ def root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
     workspace: WorkspaceOption = None,
+    readonly: Annotated[
+        bool,
+        typer.Option("--readonly", help="Open the studio to look on: it does nothing to runs."),
+    ] = False,
+    ascii_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--ascii/--unicode",
+            help="Draw with ASCII alone, or not.",
+            show_default="as the locale says",
+        ),
+    ] = None,
 ) -> None:
-    """Train GPT models in a terminal; without a command, show what the workspace holds."""
+    """Train GPT models in a terminal; without a command, open the studio.
+
+    Where input or output is no terminal, what the workspace holds is printed instead.
+    """
     if context.invoked_subcommand is None:
         from gptcore.workspace import Workspace
+
+        place = Workspace.locate(workspace)
+        if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            from gptstudio.app.launch import open_studio
+
+            raise typer.Exit(open_studio(place, readonly=readonly, ascii_only=ascii_only))
         from gptstudio.overview import overview
 
-        typer.echo(overview(Workspace.locate(workspace)))
+        typer.echo(overview(place))
     elif workspace is not None:
         context.default_map = _defaults(workspace)
 
@@ -78,6 +99,7 @@ for _command in (
     runs.attach,
     runs.runs,
     runs.stop,
+    runs.kill,
     runs.pause,
     runs.resume,
     runs.checkpoint,

@@ -249,3 +249,13 @@ def test_a_file_that_went_away_is_the_persons_to_mend(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         list(TextReader(tmp_path / "gone.txt", SEPARATOR))
     assert "gone.txt" in error.value.where
+
+
+def test_a_name_that_is_not_text_is_a_problem_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("text")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.txt")).write_text("text")
+    problems: list[Problem] = []
+    found = find_text_files(tmp_path, problems=problems)
+    assert [path.name for path in found] == ["good.txt"]
+    [problem] = problems
+    assert "not UTF-8" in problem.reason

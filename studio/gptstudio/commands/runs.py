@@ -9,6 +9,7 @@ from gptstudio.commands.options import (
     RunArgument,
     WorkspaceOption,
     complete_profile,
+    complete_run,
     complete_stage,
     events_size,
 )
@@ -210,6 +211,26 @@ def stop(
 ) -> None:
     """Write a checkpoint, then end the run. gptstudio resume goes on from there."""
     _tell("stop", name, workspace, no_wait)
+
+
+def kill(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="Name of the run.", autocompletion=complete_run),
+    ],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """End the processes of a run at once, where stop is not answered any more.
+
+    Steps since the last checkpoint are lost; gptstudio resume goes on from there.
+    """
+    from gptcore.workspace import Workspace
+    from gptstudio.services.killing import kill_run
+
+    place = Workspace.locate(workspace)
+    paths, status = _find(place, name)
+    kill_run(paths, status)
+    typer.echo(f"{paths.name}: its processes were killed; gptstudio resume {paths.name} goes on")
 
 
 def pause(

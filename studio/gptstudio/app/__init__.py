@@ -1,0 +1,1 @@
+"""The Textual app: the studio that `gptstudio` opens."""

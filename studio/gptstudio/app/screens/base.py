@@ -1,0 +1,282 @@
+"""What every screen of the studio has: tabs, panes of which one may be alone, filter, status."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.events import DescendantFocus, Resize
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Input, Static
+
+from gptcore.text import clean
+from gptstudio.app.feeds import Source
+from gptstudio.app.keys import bindings
+from gptstudio.app.widgets.bars import PaneBar, StatusBar, TabBar
+from gptstudio.app.widgets.error_bar import ErrorBar
+from gptstudio.app.widgets.file_messages import Found, NotFound
+from gptstudio.app.widgets.file_view import FileView
+from gptstudio.app.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from gptstudio.app.studio import Studio
+
+#: Columns from which on several panes stand beside each other.
+WIDE = 100
+#: What a screen needs at least, in cells.
+SMALLEST = (60, 16)
+
+
+@runtime_checkable
+class Filtered(Protocol):
+    """A widget whose rows narrow as one types."""
+
+    needle: str
+
+    def filter(self, needle: str) -> None:
+        """Show what holds `needle`."""
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """A widget that goes from match to match."""
+
+    busy: str
+
+    def search(self, words: str) -> None:
+        """Go to the next match of `words`."""
+
+    def cancel_search(self) -> None:
+        """Give up the search that is under way."""
+
+    def action_next_match(self) -> None:
+        """Go to the next match."""
+
+    def action_previous_match(self) -> None:
+        """Go to the match before."""
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A widget that has something to copy."""
+
+    def copyable(self) -> str:
+        """What the cursor is on."""
+
+
+class StudioScreen(Screen[None], inherit_bindings=False):
+    """A screen of the studio; subclasses compose their panes in `body`."""
+
+    MODE: ClassVar[str] = ""
+    #: What it shows; its feeds rest while it is hidden. The runs are asked for always.
+    SOURCES: ClassVar[frozenset[Source]] = frozenset()
+    AUTO_FOCUS = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - as in Textual
+    BINDINGS = bindings("screen")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._current = 0
+        self._zoomed = False
+
+    @property
+    def studio(self) -> "Studio":
+        """The app."""
+        return cast("Studio", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Tabs, panes, filter, error, status, hints."""
+        studio = self.studio
+        place = clean(str(studio.workspace.root))
+        yield TabBar(self.MODE, place, readonly=studio.readonly)
+        yield PaneBar(markup=False)
+        with Container(id="body"):
+            yield from self.body()
+        yield ErrorBar()
+        yield Input(id="filter", placeholder="filter", compact=True)
+        yield StatusBar(readonly=studio.readonly)
+        yield Footer(compact=True, show_command_palette=False)
+        yield Static("", id="too-small", markup=False)
+
+    def body(self) -> Iterator[Widget]:
+        """The panes of this screen, perhaps in containers."""
+        raise NotImplementedError
+
+    def hear(self, source: Source) -> None:
+        """Show what a source has said; the app's state holds it."""
+
+    def on_mount(self) -> None:
+        """The first pane has the focus."""
+        self.go_to(self.panes[0])
+        self.hear_all()
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what was said while it was hidden."""
+        for view in self.query(FileView):
+            view.resume()
+        self.hear_all()
+
+    def on_screen_suspend(self) -> None:
+        """Nobody looks: no file is watched."""
+        if not self.is_current:
+            for view in self.query(FileView):
+                view.pause()
+
+    def hear_all(self) -> None:
+        """Show the state as it is."""
+        if self.is_mounted:
+            self.hear_runs()
+            for source in self.SOURCES:
+                self.hear(source)
+
+    def hear_runs(self) -> None:
+        """Show how the chosen run stands: status line and error bar."""
+        status = self.studio.state.status
+        self.query_one(StatusBar).show(status)
+        self.query_one(ErrorBar).show(status)
+        self.hear("runs")
+
+    def mark_stale(self) -> None:
+        """Mark the panes whose source has fallen silent."""
+        for pane in self.panes:
+            if pane.source is not None:
+                pane.mark_stale(*self.studio.staleness(pane.source))
+
+    # Panes
+
+    @property
+    def panes(self) -> list[Pane]:
+        """The panes in the order in which tab goes through them."""
+        return list(self.query(Pane))
+
+    @property
+    def pane(self) -> Pane:
+        """The pane that is in use."""
+        return self.panes[self._current]
+
+    @property
+    def alone(self) -> bool:
+        """Whether one pane is shown at a time."""
+        return self._zoomed or self.size.width < WIDE
+
+    def go_to(self, pane: Pane) -> None:
+        """Put the focus into a pane; it comes to the front where they are shown one at a time."""
+        self._current = self.panes.index(pane)
+        self._arrange()
+        pane.target.focus()
+
+    def action_next_pane(self, by: int) -> None:
+        """Go round the panes."""
+        panes = self.panes
+        self.go_to(panes[(self._current + by) % len(panes)])
+
+    def action_zoom(self) -> None:
+        """Show the current pane alone, or all again."""
+        self._zoomed = not self._zoomed
+        self._arrange()
+
+    def on_resize(self, event: Resize) -> None:
+        """Fewer columns, fewer panes; below the least, a message."""
+        width, height = event.size
+        too_small = width < SMALLEST[0] or height < SMALLEST[1]
+        self.set_class(too_small, "-too-small")
+        if too_small:
+            needed = f"{SMALLEST[0]}x{SMALLEST[1]}"
+            said = f"{width}x{height} is too small: {needed} at least.\nctrl+q quits; runs go on."
+            self.query_one("#too-small", Static).update(said)
+        self._arrange()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """The pane that holds the focus is the current one."""
+        for number, pane in enumerate(self.panes):
+            if event.widget in pane.walk_children(Widget) and number != self._current:
+                self._current = number
+                self._arrange()
+
+    def _arrange(self) -> None:
+        panes, alone = self.panes, self.alone
+        self.set_class(alone, "-alone")
+        for number, pane in enumerate(panes):
+            pane.display = not alone or number == self._current
+        for column in self.query(".column"):
+            column.display = any(pane.display for pane in column.query(Pane))
+        bar = self.query_one(PaneBar)
+        bar.display = alone and len(panes) > 1
+        if bar.display:
+            bar.show([pane.name_of_pane for pane in panes], self._current)
+
+    # Filter, search, copy
+
+    def action_filter(self) -> None:
+        """Type what to look for in the current pane."""
+        target = self.pane.target
+        if not isinstance(target, Filtered | Searched):
+            self.studio.say("there is nothing to filter here")
+            return
+        line = self.query_one("#filter", Input)
+        line.value = target.needle if isinstance(target, Filtered) else ""
+        line.placeholder = "filter" if isinstance(target, Filtered) else "search"
+        line.display = True
+        line.focus()
+
+    @on(Input.Changed, "#filter")
+    def _narrow(self, event: Input.Changed) -> None:
+        target = self.pane.target
+        if event.input.display and isinstance(target, Filtered):
+            target.filter(event.value)
+            self._say_filter(target)
+
+    @on(Input.Submitted, "#filter")
+    def _look(self, event: Input.Submitted) -> None:
+        target = self.pane.target
+        event.input.display = False
+        target.focus()
+        if isinstance(target, Searched) and event.value:
+            target.search(event.value)
+
+    def action_next_match(self, by: int) -> None:
+        """Go on to the next match, or back to the one before."""
+        target = self.pane.target
+        if isinstance(target, Searched):
+            target.action_next_match() if by > 0 else target.action_previous_match()
+
+    @on(Found)
+    def _say_found(self, event: Found) -> None:
+        if event.wrapped:
+            self.studio.say("the search went on from the other end")
+
+    @on(NotFound)
+    def _say_not_found(self, event: NotFound) -> None:
+        if event.cancelled:
+            self.studio.say("search cancelled")
+        else:
+            self.studio.say(f"{event.words!r} not found {event.reason}".rstrip(), "warning")
+
+    def action_copy(self) -> None:
+        """Copy through the terminal (OSC 52), from any machine to the person's own."""
+        target = self.pane.target
+        text = target.copyable() if isinstance(target, Copyable) else ""
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.studio.say(f"copied: {text[:60]}")
+
+    def action_back(self) -> None:
+        """Leave the filter, then the zoom, then the screen."""
+        line, target = self.query_one("#filter", Input), self.pane.target
+        if line.display or (isinstance(target, Filtered) and target.needle):
+            line.display = False
+            if isinstance(target, Filtered):
+                target.filter("")
+                self._say_filter(target)
+            target.focus()
+        elif isinstance(target, Searched) and target.busy:
+            target.cancel_search()
+        elif self._zoomed:
+            self.action_zoom()
+        elif self.MODE != "train":
+            self.studio.action_open("train")
+
+    def _say_filter(self, target: Filtered) -> None:
+        self.pane.say(f"/{target.needle}" if target.needle else "")

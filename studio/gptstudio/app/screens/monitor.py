@@ -1,0 +1,114 @@
+"""The curves of the chosen run, each in a plot of its own, and the machine it runs on."""
+
+from collections.abc import Iterator
+
+from textual.containers import Container
+from textual.content import Content
+from textual.widget import Widget
+
+from gptcore.text import clean
+from gptstudio.app.curves_view import PANELS, SMOOTHING, WINDOWS, View, panel_lines
+from gptstudio.app.feeds import Source
+from gptstudio.app.keys import bindings
+from gptstudio.app.screens.run import RunScreen
+from gptstudio.app.widgets.hardware_strip import HardwarePanel
+from gptstudio.app.widgets.pane import Pane
+from gptstudio.app.widgets.plot import Plot
+from gptstudio.app.widgets.rows import Row
+from gptstudio.services.metrics import AXES
+
+
+class MonitorScreen(RunScreen):
+    """Plots at the left, devices at the right."""
+
+    MODE = "monitor"
+    SOURCES = frozenset[Source](("metrics", "hardware"))
+    BINDINGS = bindings("monitor", "run")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view = View()
+
+    def body(self) -> Iterator[Widget]:
+        """A plot a panel, and the machine."""
+        ascii_only = self.studio.ascii_only
+        self._plots = {panel.name: Plot(unit=panel.unit, ascii=ascii_only) for panel in PANELS}
+        self._machine = HardwarePanel(ascii=ascii_only, id="machine")
+        panes = [
+            Pane(plot, title=panel.title, target=plot, source="metrics", id=f"{panel.name}-pane")
+            for panel, plot in zip(PANELS, self._plots.values(), strict=True)
+        ]
+        yield Container(*panes, classes="column", id="plots")
+        yield Container(
+            Pane(self._machine, title="GPU and host", target=self._machine, source="hardware"),
+            classes="column",
+            id="side",
+        )
+
+    def hear(self, source: Source) -> None:
+        """Show what is new."""
+        match source:
+            case "metrics":
+                self._draw()
+            case "hardware":
+                self._machine.show(self.studio.state.hardware)
+
+    def _draw(self) -> None:
+        state, view = self.studio.state, self._view
+        for panel in PANELS:
+            plot = self._plots[panel.name]
+            plot.log_scale = view.log_scale and panel.may_be_log
+            plot.axis = view.axis
+            plot.smoothing = view.smoothing
+            lines, message = panel_lines(state, panel, view)
+            plot.show(lines, message)
+        self.panes[0].say(view.words(clean(state.chosen), clean(state.overlay)))
+
+    def action_toggle_log_scale(self) -> None:
+        """Logarithmic loss, or linear."""
+        self._view.log_scale = not self._view.log_scale
+        self._draw()
+
+    def action_next_axis(self) -> None:
+        """Steps, time, tokens."""
+        self._view.axis = AXES[(AXES.index(self._view.axis) + 1) % len(AXES)]
+        self._draw()
+
+    def action_smoother(self, by: int) -> None:
+        """Smooth more, or less."""
+        self._view.smoothing = _next(SMOOTHING, self._view.smoothing, by)
+        self._draw()
+
+    def action_window(self, by: int) -> None:
+        """Show fewer of the newest steps, or more."""
+        self._view.window = _next(WINDOWS, self._view.window, by)
+        self._draw()
+
+    def action_reset(self) -> None:
+        """Everything, unsmoothed and linear."""
+        self._view = View()
+        self._draw()
+
+    def action_overlay(self) -> None:
+        """Choose a run to draw behind this one; the same again takes it away."""
+        from gptstudio.app.dialogs.pick import Pick
+
+        state = self.studio.state
+        others = [run for run in state.runs if run.run != state.chosen]
+        rows = [Row(run.run, Content(clean(run.run)), run.run) for run in others]
+        if state.overlay:
+            rows.insert(0, Row("", Content("none"), "none"))
+
+        def picked(name: str | None) -> None:
+            if name is not None:
+                state.overlay = name
+                self.studio.show_metrics()
+                self._draw()
+
+        empty = "There is no other run."
+        self.app.push_screen(Pick("Draw over it", rows, chosen=state.overlay, empty=empty), picked)
+
+
+def _next(choices: tuple[float, ...], now: float, by: int) -> float:
+    place = choices.index(now) + by
+    return choices[max(0, min(place, len(choices) - 1))]

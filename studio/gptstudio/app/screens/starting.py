@@ -1,0 +1,135 @@
+"""How a run is started from a screen: profile, review sheet, start."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+from textual.message import Message
+
+from gptcore.errors import UserError
+from gptcore.text import clean
+from gptstudio.app.dialogs.review import ReviewSheet
+from gptstudio.app.screens.run import RunScreen
+from gptstudio.app.widgets.rows import Row
+from gptstudio.catalog import list_profiles
+from gptstudio.services.review import Review, review
+
+if TYPE_CHECKING:
+    from gptcore.profile import Profile
+
+
+class StartsRuns(RunScreen):
+    """A screen from which runs are started."""
+
+    class Reviewed(Message):
+        """The review of a run is there.
+
+        Args:
+            sheet: The sheet that waits for it.
+            review: What it says.
+        """
+
+        def __init__(self, sheet: ReviewSheet, review: Review) -> None:
+            super().__init__()
+            self.sheet = sheet
+            self.review = review
+
+    def start(self, stage: str) -> None:
+        """Show what a run would take, and start it if that is wanted.
+
+        Args:
+            stage: Perform it alone; empty: those of the profile.
+        """
+        card = self.studio.state.profile
+        if card is None:
+            self.studio.say("the profile is still being read")
+            return
+        if card.profile is None:
+            self.studio.say(str(card.error), "error")
+            return
+        profile = _with_stage(card.profile, stage)
+        sheet = ReviewSheet(card.name, self.studio.state.hardware, readonly=self.studio.readonly)
+
+        def answered(wanted: bool | None) -> None:
+            if wanted:
+                self._start(profile)
+
+        self.app.push_screen(sheet, answered)
+        workspace = self.studio.workspace
+
+        def look() -> None:
+            self.post_message(self.Reviewed(sheet, review(workspace, profile)))
+
+        self.run_worker(look, name="the review", thread=True, exit_on_error=False)
+
+    def on_starts_runs_reviewed(self, message: Reviewed) -> None:
+        """Fill the sheet in."""
+        message.sheet.show(message.review)
+
+    def _start(self, profile: "Profile") -> None:
+        actions = self.studio.actions
+        warnings: list[str] = []
+
+        def begin() -> str:
+            run = actions.start(profile, warn=warnings.append)
+            return f"{run.name} has started; it goes on without the studio"
+
+        self.studio.follow_newest()
+        self.in_background(begin, "start")
+
+    def pick_profile(self) -> None:
+        """Choose the profile that the next run starts with."""
+        from gptstudio.app.dialogs.pick import Pick
+
+        workspace = self.studio.workspace
+        card = self.studio.state.profile
+        rows = [
+            Row(name, Content.assemble(clean(name).ljust(20), (_origin(path), "$text-muted")), name)
+            for name, path in list_profiles(workspace).items()
+        ]
+
+        def picked(name: str | None) -> None:
+            if name:
+                self.studio.sources.show_profile(name)
+
+        chosen = card.name if card else ""
+        self.app.push_screen(Pick("Profile", rows, chosen=chosen), picked)
+
+    def action_edit_profile(self) -> None:
+        """Open the profile in $EDITOR; a shipped one is copied into the workspace first."""
+        card = self.studio.state.profile
+        if card is None or card.path is None:
+            return
+        try:
+            self.studio.actions.allow("to edit a profile")
+            path = _own_copy(card.path, self.studio.workspace.profiles)
+            editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+            with self.app.suspend():
+                subprocess.run([*editor, str(path)], check=False)
+        except UserError as error:
+            self.studio.say(str(error), "warning")
+        except (OSError, ValueError) as error:
+            self.studio.say(f"the editor cannot be started: {error}; set $EDITOR", "error")
+        self.app.refresh()
+        self.studio.sources.wake("profile")
+
+
+def _with_stage(profile: "Profile", stage: str) -> "Profile":
+    only = {"only": stage or None}
+    return profile.model_copy(update={"pipeline": profile.pipeline.model_copy(update=only)})
+
+
+def _own_copy(path: Path, folder: Path) -> Path:
+    if path.parent == folder:
+        return path
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(path, folder / path.name)
+    return folder / path.name
+
+
+def _origin(path: Path) -> str:
+    return str(path.parent)

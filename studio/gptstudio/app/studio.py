@@ -1,0 +1,316 @@
+"""The app: modes, keys, the state that screens show, and the sources that fill it."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import App, SystemCommand
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from gptcore.status import LIVE, Status
+from gptcore.text import clean
+from gptcore.workspace import Workspace
+from gptstudio.app.ascii import AsciiFilter
+from gptstudio.app.feeds import Freshness, Heard, Source, Unheard, describe
+from gptstudio.app.keys import KEYS, bindings
+from gptstudio.app.screens.base import StudioScreen
+from gptstudio.app.sources import INTERVALS, Sources
+from gptstudio.app.state import State
+from gptstudio.app.themes import DARK, LIGHT
+from gptstudio.app.widgets.bars import SCREENS
+from gptstudio.services.data_answers import Answer, Counted, Failure, StagesFound
+from gptstudio.services.run_actions import RunActions
+from gptstudio.services.runs import choose_run
+
+if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+
+def _train() -> Screen[None]:
+    from gptstudio.app.screens.train import TrainScreen
+
+    return TrainScreen()
+
+
+def _data() -> Screen[None]:
+    from gptstudio.app.screens.data import DataScreen
+
+    return DataScreen()
+
+
+def _monitor() -> Screen[None]:
+    from gptstudio.app.screens.monitor import MonitorScreen
+
+    return MonitorScreen()
+
+
+def _logs() -> Screen[None]:
+    from gptstudio.app.screens.logs import LogsScreen
+
+    return LogsScreen()
+
+
+def _chat() -> Screen[None]:
+    from gptstudio.app.screens.chat import ChatScreen
+
+    return ChatScreen()
+
+
+class Studio(App[None], inherit_bindings=False):
+    """The studio on one workspace.
+
+    Args:
+        workspace: What it shows.
+        readonly: Whether it only looks on.
+        ascii_only: Whether it draws with ASCII alone.
+    """
+
+    TITLE = "gptstudio"
+    CSS_PATH = "studio.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "train": _train,
+        "data": _data,
+        "monitor": _monitor,
+        "logs": _logs,
+        "chat": _chat,
+    }
+    DEFAULT_MODE = "train"
+    BINDINGS = bindings("everywhere")
+
+    class Done(Message):
+        """Something that was asked for is done, or failed.
+
+        Args:
+            said: What became of it, not yet cleaned.
+            severity: Of the toast.
+        """
+
+        def __init__(self, said: str, severity: "SeverityLevel") -> None:
+            super().__init__()
+            self.said = said
+            self.severity = severity
+
+    def __init__(
+        self, workspace: Workspace, *, readonly: bool = False, ascii_only: bool = False
+    ) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.readonly = readonly
+        self.ascii_only = ascii_only
+        self.actions = RunActions(workspace, readonly=readonly)
+        self.state = State()
+        self.sources = Sources(workspace, self._post)
+        self._freshness = Freshness()
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        if ascii_only:
+            self.add_class("-ascii")
+            self._filters.append(AsciiFilter())
+
+    def on_mount(self) -> None:
+        """Ask the sources as soon as there is something to show them on."""
+        self._want()
+        self.set_interval(1.0, self._tick)
+
+    def on_unmount(self) -> None:
+        """Runs go on; the threads that looked at them need not."""
+        self.sources.end()
+
+    def _post(self, message: Message) -> None:
+        """Take a message from any thread, also while the app is going down."""
+        try:
+            self.post_message(message)
+        except RuntimeError:  # the loop is closed
+            self.sources.end()
+
+    # What the sources say
+
+    def on_heard(self, message: Heard) -> None:
+        """Keep what a source said and let the screen show it."""
+        self._freshness.heard(message.source)
+        if message.value is None:
+            return
+        match message.source:
+            case "runs":
+                self._take_runs(message.value)
+            case "profile":
+                self.state.profile, self.state.stages = message.value, {}
+                self.sources.know_profile(message.value)
+                self.look_at_stages()
+            case "worker":
+                self._take_answers(message.value)
+            case source:
+                setattr(self.state, source, message.value)
+        self._tell(message.source)
+
+    def _take_runs(self, runs: list[Status]) -> None:
+        outputs = [run.outputs for run in self.state.runs]
+        self.state.runs = runs
+        self.state.heard_runs = True
+        self.sources.know_runs(runs)
+        if not self.state.pinned or self.state.status is None:
+            self._choose(choose_run(runs))
+        if outputs != [run.outputs for run in runs]:  # a stage has ended
+            self.look_at_stages()
+
+    def _take_answers(self, answers: list[Answer]) -> None:
+        self.state.answers = answers
+        for answer in answers:
+            match answer:
+                case StagesFound():
+                    self.state.stages = {stage.stage: stage for stage in answer.stages}
+                case Counted():
+                    self.state.counts[answer.path] = answer.counts
+                case Failure(path=str(path)):
+                    self.state.uncounted[path] = answer.reason
+
+    def look_at_stages(self) -> None:
+        """Ask which stages are up to date."""
+        card = self.state.profile
+        if card is not None and card.path is not None and card.error is None:
+            self.sources.data.stages(card.path)
+
+    def on_unheard(self, message: Unheard) -> None:
+        """A source failed: its panes will say so."""
+        self._freshness.unheard(message.source, message.reason)
+
+    def on_studio_done(self, message: Done) -> None:
+        """Say it, and look at the runs again."""
+        self.say(message.said, message.severity)
+        self.sources.wake("runs")
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """No worker dies silently, and none takes the studio down."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.say(f"{event.worker.name} failed: {describe(event.worker.error)}", "error")
+
+    def staleness(self, source: Source) -> tuple[float, str]:
+        """Seconds for which a source has been silent (0: it is fresh), and why."""
+        interval = INTERVALS[source]
+        return self._freshness.age(source, interval), self._freshness.reason(source)
+
+    def _tell(self, source: Source) -> None:
+        screen = self._studio_screen()
+        if screen is None or not screen.is_mounted:
+            return
+        if source == "runs":
+            screen.hear_runs()
+        elif source in screen.SOURCES:
+            screen.hear(source)
+
+    def _tick(self) -> None:
+        """Once a second: ages grow also where nothing is said."""
+        if (screen := self._studio_screen()) is not None and screen.is_mounted:
+            screen.hear_runs()
+            screen.mark_stale()
+
+    def _studio_screen(self) -> StudioScreen | None:
+        """The screen of ours that is shown, also under a dialog."""
+        found = [screen for screen in self.screen_stack if isinstance(screen, StudioScreen)]
+        return found[-1] if found else None
+
+    def _want(self) -> None:
+        screen = self._studio_screen()
+        needed: frozenset[Source] = screen.SOURCES if screen else frozenset({"metrics", "profile"})
+        for source, feed in self.sources.feeds.items():
+            if source in needed and not feed.is_wanted:
+                self._freshness.restart(source)
+        self.sources.want(needed | {"runs"})
+
+    # The chosen run
+
+    def follow_newest(self) -> None:
+        """Show whatever run is started next."""
+        self.state.pinned = False
+
+    def choose_run(self, name: str) -> None:
+        """Show this run from now on, whatever starts later."""
+        self.state.pinned = True
+        self._choose(name)
+        self._tell("runs")
+
+    def _choose(self, name: str) -> None:
+        if name == self.state.chosen:
+            return
+        self.state.chosen = name
+        if self.state.overlay == name:
+            self.state.overlay = ""
+        self.show_metrics()
+
+    def show_metrics(self) -> None:
+        """Read the curves of the chosen run and the overlay."""
+        state = self.state
+        self.sources.show_runs([run for run in (state.chosen, state.overlay) if run])
+
+    # Actions
+
+    def action_open(self, mode: str) -> None:
+        """Go to a screen; it is made when first opened."""
+        if self.current_mode == mode:
+            return
+        while isinstance(self.screen, Screen) and self.screen.is_modal:
+            self.pop_screen()
+        self.switch_mode(mode)
+        self.call_after_refresh(self._want)
+
+    def action_turn(self, by: int) -> None:
+        """Go to the screen before or after this one."""
+        modes = [mode for mode, _ in SCREENS]
+        self.action_open(modes[(modes.index(self.current_mode) + by) % len(modes)])
+
+    def action_help(self) -> None:
+        """Show every key."""
+        from gptstudio.app.dialogs.help import Help
+
+        if not isinstance(self.screen, Help):
+            self.push_screen(Help())
+
+    def action_say_how_to_quit(self) -> None:
+        """Ctrl-C is for a person's fingers, not for a run."""
+        self.say("ctrl+q leaves the studio; runs go on")
+
+    async def action_quit(self) -> None:
+        """Leave; runs that live go on, and are named on the way out."""
+        from gptstudio.summary import command
+
+        live = [run.run for run in self.state.runs if run.state in LIVE]
+        said = None
+        if live:
+            names = ", ".join(clean(name) for name in live)
+            goes = "goes" if len(live) == 1 else "go"
+            said = f"{names} {goes} on; back to it: {command(self.workspace)}"
+        self.exit(message=said)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: every key that works here, by name."""
+        active = {
+            binding.id: (node, binding)
+            for node, binding, enabled, _ in screen.active_bindings.values()
+            if enabled
+        }
+        for key in KEYS:
+            if key.id in active:
+                node, binding = active[key.id]
+                yield SystemCommand(
+                    f"{key.title}",
+                    f"{key.description}  ({binding.key_display or binding.key})",
+                    _runs(self, binding.action, node),
+                )
+        yield SystemCommand("Theme", "Dark or light", self.action_turn_theme)
+
+    def action_turn_theme(self) -> None:
+        """Dark to light and back."""
+        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+
+    def say(self, text: str, severity: "SeverityLevel" = "information") -> None:
+        """Passing news; outside text is fine."""
+        self.notify(clean(text, lines=True), severity=severity, markup=False)
+
+
+def _runs(app: Studio, action: str, node: Any) -> Callable[[], Any]:
+    async def run() -> None:
+        await app.run_action(action, cast(Any, node))
+
+    return run

@@ -1,0 +1,56 @@
+"""A dark and a light theme, of colours that hold in 256 and in 16."""
+
+from textual.theme import Theme
+
+DARK = Theme(
+    name="studio-dark",
+    dark=True,
+    primary="#5fafd7",
+    secondary="#87afaf",
+    accent="#d7af5f",
+    warning="#d7af5f",
+    error="#d75f5f",
+    success="#87af5f",
+    foreground="#d0d0d0",
+    background="#1c1c1c",
+    surface="#1c1c1c",
+    panel="#303030",
+    variables={
+        "border": "#5fafd7",
+        "border-blurred": "#585858",
+        "footer-key-foreground": "#d7af5f",
+        "footer-background": "#1c1c1c",
+        "footer-item-background": "#1c1c1c",
+        "block-cursor-background": "#005f87",
+        "block-cursor-foreground": "#eeeeee",
+        "block-cursor-blurred-background": "#3a3a3a",
+        "block-cursor-blurred-foreground": "#d0d0d0",
+        "input-cursor-text-style": "reverse",
+    },
+)
+LIGHT = Theme(
+    name="studio-light",
+    dark=False,
+    primary="#005f87",
+    secondary="#5f8787",
+    accent="#875f00",
+    warning="#875f00",
+    error="#af0000",
+    success="#005f00",
+    foreground="#303030",
+    background="#eeeeee",
+    surface="#eeeeee",
+    panel="#d7d7d7",
+    variables={
+        "border": "#005f87",
+        "border-blurred": "#9e9e9e",
+        "footer-key-foreground": "#875f00",
+        "footer-background": "#eeeeee",
+        "footer-item-background": "#eeeeee",
+        "block-cursor-background": "#005f87",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-blurred-background": "#d0d0d0",
+        "block-cursor-blurred-foreground": "#303030",
+        "input-cursor-text-style": "reverse",
+    },
+)

@@ -1,0 +1,110 @@
+"""How runs are put into words and marks on the screen; never by colour alone."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from textual.content import Content
+
+from gptcore.status import LIVE, Status, is_hung
+from gptcore.text import clean
+from gptstudio.run_view import stage_title
+from gptstudio.text import human_bytes, human_count, human_time
+
+#: The state of a run as one character and a colour.
+MARKS: dict[str, tuple[str, str]] = {
+    "queued": ("○", "$text-muted"),
+    "starting": ("◌", "$text-accent"),
+    "running": ("●", "$text-success"),
+    "paused": ("‖", "$text-warning"),
+    "stopping": ("◌", "$text-warning"),
+    "stopped": ("■", "$text-muted"),
+    "done": ("✓", "$text-success"),
+    "failed": ("✗", "$text-error"),
+    "lost": ("?", "$text-error"),
+    "stale": ("~", "$text-warning"),
+}
+UNKNOWN = ("·", "$text-muted")
+
+#: What the status line gives up first when it is narrow, by importance.
+Part = tuple[int, Content]
+
+
+def mark(state: str) -> Content:
+    """The state of a run or stage as one character."""
+    character, style = MARKS.get(state, UNKNOWN)
+    return Content.styled(character, style)
+
+
+def state_of(status: Status) -> str:
+    """The state in a word, a hung run told from a running one."""
+    return "hung?" if is_hung(status) else status.state
+
+
+def status_line(status: Status | None, width: int, *, readonly: bool = False) -> Content:
+    """Run, stage, step of steps, loss, tokens/s, ETA, memory, heartbeat, in `width` cells."""
+    if status is None:
+        said = "no run yet: press s to start one" if not readonly else "no run yet"
+        return Content.styled(said, "$text-muted").truncate(width, ellipsis=True)
+    return fitted(_status_parts(status), width)
+
+
+def _status_parts(status: Status) -> list[Part]:
+    live = status.state in LIVE
+    head = Content.assemble(mark(status.state), " ", (clean(status.run), "bold"))
+    parts: list[Part] = [(0, head), (1, Content(state_of(status)))]
+    if status.stage:
+        parts.append((2, Content(clean(status.stage))))
+    if status.total_steps:
+        share = min(1.0, status.step / status.total_steps)
+        parts.append((3, Content(f"{status.step:,}/{status.total_steps:,}")))
+        parts.append((8, Content(f"{share:.0%}")))
+    if status.loss is not None:
+        parts.append((4, Content(f"loss {status.loss:.4f}")))
+    if live and status.tokens_per_s:
+        parts.append((6, Content(f"{human_count(status.tokens_per_s)} tok/s")))
+    if live and status.eta_s is not None:
+        parts.append((5, Content(f"{human_time(status.eta_s)} left")))
+    if live and status.memory:
+        parts.append((7, Content(human_bytes(status.memory))))
+    if live:
+        age = max(0.0, time.time() - status.heartbeat)
+        style = "$text-error" if is_hung(status) else "$text-muted"
+        parts.append((5, Content.styled(f"♥ {human_time(age)}", style)))
+    return parts
+
+
+def fitted(parts: Sequence[Part], width: int, gap: str = "  ") -> Content:
+    """The parts in their order, those of the highest number left out until the rest fits."""
+    kept = list(parts)
+    while len(kept) > 1 and _length(kept, gap) > width:
+        kept.remove(max(kept, key=lambda part: part[0]))
+    line = Content(gap).join([content for _, content in kept])
+    return line.truncate(max(1, width), ellipsis=True)
+
+
+def _length(parts: Sequence[Part], gap: str) -> int:
+    return sum(part.cell_length for _, part in parts) + len(gap) * (len(parts) - 1)
+
+
+def failure_lines(status: Status) -> list[tuple[Literal["what", "where", "fix"], str]]:
+    """What failed, where, and the remedy, each harmless; empty where nothing did."""
+    if status.state == "lost":
+        return [
+            ("what", f"{clean(status.run)} is lost: its processes ended without a word"),
+            ("fix", "killed, or the machine went down? R goes on from the last checkpoint"),
+        ]
+    if status.state != "failed":
+        return []
+    at = f" in {stage_title(status.stage)}" if status.stage else ""
+    step = f", step {status.step}" if status.step else ""
+    error = status.error
+    what = error.what if error else status.message or "nobody said why"
+    lines: list[tuple[Literal["what", "where", "fix"], str]] = [
+        ("what", f"{clean(status.run)} failed{at}{step}: {clean(what)}")
+    ]
+    if error and error.where:
+        lines.append(("where", clean(error.where)))
+    if error and error.fix:
+        lines.append(("fix", clean(error.fix)))
+    return lines

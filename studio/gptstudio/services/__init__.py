@@ -1,0 +1,1 @@
+"""What the screen and the command line ask of the machine: blocking calls, no terminal."""

@@ -1,0 +1,105 @@
+"""What studio and data worker say to each other: one JSON object a line.
+
+Paths travel as the bytes that the file system has, for they need not be UTF-8.
+"""
+
+import msgspec
+
+from gptstudio.services.counting import Counts
+from gptstudio.services.stage_states import StageState
+
+
+class CountText(msgspec.Struct, frozen=True, tag="count"):
+    """Count what is in a text file.
+
+    Attributes:
+        id: Of the request; each answer carries it.
+        path: The file.
+        separator: What stands between documents.
+    """
+
+    id: int
+    path: bytes
+    separator: str
+
+
+class FindStages(msgspec.Struct, frozen=True, tag="stages"):
+    """Find out how the stages of a profile stand.
+
+    Attributes:
+        id: Of the request; each answer carries it.
+        path: The profile's file; read where there is no `text`, and for its name.
+        text: The profile as TOML.
+    """
+
+    id: int
+    path: bytes
+    text: str | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Leave the request `id` if it is at work; it is answered by `Cancelled`, or was answered."""
+
+    id: int
+
+
+Request = CountText | FindStages | Cancel
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker has started."""
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How many bytes have been read, of how many."""
+
+    id: int
+    done: int
+    total: int
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """A text file has been counted."""
+
+    id: int
+    counts: Counts
+
+
+class StagesFound(msgspec.Struct, frozen=True, tag="stages"):
+    """How the stages stand."""
+
+    id: int
+    stages: tuple[StageState, ...]
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """The request was left."""
+
+    id: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The request cannot be answered; why, in words."""
+
+    id: int
+    reason: str
+
+
+Reply = Ready | Progress | Counted | StagesFound | Cancelled | Failed
+
+
+def encode(message: Request | Reply) -> bytes:
+    """The message as a line."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode_request(line: bytes) -> Request:
+    """The request in a line; raises msgspec.DecodeError."""
+    request: Request = msgspec.json.decode(line, type=Request)
+    return request
+
+
+def decode_reply(line: bytes) -> Reply:
+    """The reply in a line; raises msgspec.DecodeError."""
+    reply: Reply = msgspec.json.decode(line, type=Reply)
+    return reply

@@ -1,0 +1,146 @@
+"""What a run would take, before it is started: data, tokens, steps, time, memory, and who waits."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gptcore.errors import UserError
+from gptcore.status import LIVE, Status, list_runs
+from gptcore.workspace import Workspace
+from gptstudio.services.datasets import bytes_per_token
+
+if TYPE_CHECKING:
+    from gptcore.memory import Estimate
+    from gptcore.profile import Profile
+
+
+@dataclass(frozen=True)
+class Review:
+    """A run that might be started.
+
+    Args:
+        profile: Its settings.
+        stages: Those it would perform.
+        files: How many files it would learn from.
+        bytes: Of these files.
+        tokens: About how many these are.
+        steps: Optimiser steps of pretraining; 0: it has none.
+        trained_tokens: Tokens that those steps see.
+        seconds: What pretraining would take, at the speed of `like`; None: not known.
+        like: The run whose speed was measured.
+        need: Memory of pretraining on one device; None where there is none.
+        device: As in the setting `engine.device`, `auto` resolved to `cpu` or `cuda`.
+        waits_for: Run that holds the device; empty: it would start at once.
+        warnings: What it would go without.
+        problem: Why it cannot be started; None: it can.
+    """
+
+    profile: "Profile"
+    stages: tuple[str, ...]
+    files: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    steps: int = 0
+    trained_tokens: int = 0
+    seconds: float | None = None
+    like: str = ""
+    need: "Estimate | None" = None
+    device: str = "cpu"
+    waits_for: str = ""
+    warnings: tuple[str, ...] = ()
+    problem: UserError | None = None
+
+
+def review(workspace: Workspace, profile: "Profile") -> Review:
+    """Look at what a run of `profile` would take; may block.
+
+    Args:
+        workspace: Where it would run.
+        profile: Its settings.
+    """
+    from gptcore.devices import visible_devices
+    from gptcore.formats import find_text_files
+    from gptcore.memory import estimate_run
+    from gptstudio.preflight import preflight
+
+    stages = tuple(profile.pipeline.performed)
+    warnings: tuple[str, ...] = ()
+    problem: UserError | None = None
+    sizes: list[int] = []
+    try:
+        warnings = tuple(preflight(workspace, profile))
+        mix = profile.data.pretrain
+        found = find_text_files(workspace.datasets, mix.include, mix.exclude, [])
+        sizes = [path.stat().st_size for path in found]
+    except UserError as error:
+        problem = error
+    except OSError as error:
+        problem = UserError(error.strerror or str(error), where=str(error.filename or ""))
+    device = profile.engine.device
+    if device == "auto":
+        device = "cuda" if visible_devices() else "cpu"
+    tokens = round(sum(sizes) / bytes_per_token(workspace, profile))
+    steps = _steps(profile, tokens) if "pretrain" in stages else 0
+    step_tokens = profile.pretrain.batch_size * profile.model.context_length
+    runs = list_runs(workspace)
+    speed, like = _measured_speed(workspace, profile, runs, on_gpu=device != "cpu")
+    return Review(
+        profile=profile,
+        stages=stages,
+        files=len(sizes),
+        bytes=sum(sizes),
+        tokens=tokens,
+        steps=steps,
+        trained_tokens=steps * step_tokens,
+        seconds=steps * step_tokens / speed if speed and steps else None,
+        like=like,
+        need=estimate_run(_on(profile, device)) if "pretrain" in stages else None,
+        device=device,
+        waits_for=_holder(runs, device),
+        warnings=warnings,
+        problem=problem,
+    )
+
+
+def _steps(profile: "Profile", tokens: int) -> int:
+    settings = profile.pretrain
+    if settings.max_steps:
+        return settings.max_steps
+    held_out = profile.data.pretrain.held_out
+    per_step = settings.batch_size * profile.model.context_length
+    return max(1, round(tokens * (1 - held_out)) * settings.epochs // per_step)
+
+
+def _on(profile: "Profile", device: str) -> "Profile":
+    """The profile with its device resolved, as the estimate takes it."""
+    engine = profile.engine.model_copy(update={"device": device})
+    return profile.model_copy(update={"engine": engine})
+
+
+def _measured_speed(
+    workspace: Workspace, profile: "Profile", runs: list[Status], *, on_gpu: bool
+) -> tuple[float, str]:
+    """Tokens a second of the newest run with this model on this kind of device, and its name."""
+    from gptcore.profile import read_profile
+
+    for run in runs:
+        if not run.tokens_per_s or ("cuda" in run.device) != on_gpu:
+            continue
+        try:
+            before = read_profile(workspace.run(run.run).profile)
+        except (UserError, OSError):
+            continue  # written by another version
+        same = before.model == profile.model and before.engine == profile.engine
+        if same and before.pretrain.micro_batch == profile.pretrain.micro_batch:
+            return run.tokens_per_s, run.run
+    return 0.0, ""
+
+
+def _holder(runs: list[Status], device: str) -> str:
+    """The live run that a new one on `device` would wait for; the engine looks more closely."""
+    for run in runs:
+        used = run.device.split()
+        if run.state in LIVE and (
+            device in used or (device == "cuda" and any(name.startswith("cuda") for name in used))
+        ):
+            return run.run
+    return ""

@@ -1,0 +1,44 @@
+"""What goes into a fingerprint; results made before must still be found."""
+
+from pathlib import Path
+
+import pytest
+
+from gptcore.errors import UserError
+from gptcore.inputs import parent_file, parent_kinds, result_with, stage_inputs
+from gptcore.lineage import DataFile, Lineage, write_lineage
+from gptcore.profile import Profile
+from gptcore.stages import STAGES, fingerprint
+
+DATA = [DataFile("a.txt", 3, "aa"), DataFile("b/c.md", 5, "cc")]
+
+
+def test_inputs_are_as_the_first_results_were_made_with() -> None:
+    files = [["a.txt", "aa"], ["b/c.md", "cc"]]
+    assert stage_inputs(DATA) == {"files": files}
+    both = {"tokenizer": "tt", "model": "mm"}
+    assert stage_inputs(DATA, both) == {"files": files, "tokenizer": "tt", "model": "mm"}
+
+
+def test_a_parent_stands_for_its_weights_or_its_merges(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tokenizer has no"):
+        parent_file(tmp_path, "tokenizer")
+    (tmp_path / "tokenizer.json").touch()
+    assert parent_kinds(tmp_path) == ("tokenizer",)
+    (tmp_path / "config.json").touch()
+    (tmp_path / "model.safetensors.index.json").touch()
+    assert parent_kinds(tmp_path) == ("tokenizer", "model")
+    assert parent_file(tmp_path, "tokenizer").name == "tokenizer.json"
+    assert parent_file(tmp_path, "model").name == "model.safetensors.index.json"
+    (tmp_path / "model.safetensors").touch()
+    assert parent_file(tmp_path, "model").name == "model.safetensors"
+
+
+def test_the_newest_result_with_a_fingerprint_is_found(tmp_path: Path) -> None:
+    wanted = fingerprint(STAGES["tokenizer"], Profile(), stage_inputs(DATA))
+    assert result_with(tmp_path / "nowhere", wanted) is None
+    for name, made, mark in (("old", 1.0, wanted), ("new", 2.0, wanted), ("other", 3.0, "x")):
+        (tmp_path / name).mkdir()
+        write_lineage(tmp_path / name, Lineage("tokenizer", name, "p", mark, made))
+    assert result_with(tmp_path, wanted) == tmp_path / "new"
+    assert result_with(tmp_path, "none") is None
