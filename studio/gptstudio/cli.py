@@ -1,125 +1,27 @@
-"""The command line: ``gptstudio --help``.
-
-Imports nothing that a command does not need: the help is there in an instant.
-"""
+"""The console script: ``gptstudio`` alone opens the studio, with words behind it a command."""
 
 import contextlib
 import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-
-from gptstudio.commands import models, profiles, runs, setup
-from gptstudio.commands.options import WorkspaceOption
-from gptstudio.failures import drop_output, failures_for_people
-
-
-class StudioGroup(TyperGroup):
-    """The commands in the order in which they were added, their errors said to people."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        with failures_for_people():
-            return super().invoke(ctx)
-
-
-app = typer.Typer(
-    cls=StudioGroup,
-    rich_markup_mode=None,  # plain help: nothing typed is taken for markup, and it comes sooner
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start here: gptstudio init DIR, cd DIR, gptstudio run. "
-    "A run goes on when the terminal is closed.",
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from gptstudio import __version__
-
-        typer.echo(f"gptstudio {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
-    ] = False,
-    workspace: WorkspaceOption = None,
-    readonly: Annotated[
-        bool,
-        typer.Option("--readonly", help="Open the studio to look on: it does nothing to runs."),
-    ] = False,
-    ascii_only: Annotated[
-        bool | None,
-        typer.Option(
-            "--ascii/--unicode",
-            help="Draw with ASCII alone, or not.",
-            show_default="as the locale says",
-        ),
-    ] = None,
-) -> None:
-    """Train GPT models in a terminal; without a command, open the studio.
-
-    Where input or output is no terminal, what the workspace holds is printed instead.
-    """
-    if context.invoked_subcommand is None:
-        from gptcore.workspace import Workspace
-
-        place = Workspace.locate(workspace)
-        if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-            from gptstudio.app.launch import open_studio
-
-            raise typer.Exit(open_studio(place, readonly=readonly, ascii_only=ascii_only))
-        from gptstudio.overview import overview
-
-        typer.echo(overview(place))
-    elif workspace is not None:
-        context.default_map = _defaults(workspace)
-
-
-def _defaults(workspace: Path) -> dict[str, Any]:
-    """The workspace given before the command, for whichever command follows."""
-    own = {"workspace": str(workspace)}
-    names = [
-        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
-    ]
-    return dict.fromkeys(names, own) | {"profiles": dict.fromkeys(("list", "show", "check"), own)}
-
-
-for _command in (
-    runs.run,
-    runs.attach,
-    runs.runs,
-    runs.stop,
-    runs.kill,
-    runs.pause,
-    runs.resume,
-    runs.checkpoint,
-    runs.sample,
-    models.generate,
-    setup.init,
-    setup.doctor,
-):
-    app.command()(_command)
-app.add_typer(profiles.app)
+from gptcore.errors import UserError
+from gptcore.workspace import Workspace
 
 
 def main() -> None:
-    """The console script."""
+    """Run what the command line asks for."""
     # Started with a closed output, as `>&-` does, Python has none at all.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 is no error
             stream.reconfigure(errors="backslashreplace")
+    if len(sys.argv) == 1 and on_a_terminal() and (place := _workspace()):
+        sys.exit(open_or_print(place))  # most often, and so without the commands' library
+    from gptstudio.command_line import app
+
     try:
         app(prog_name="gptstudio")
     finally:
@@ -127,7 +29,45 @@ def main() -> None:
             try:
                 sys.stdout.flush()
             except OSError:  # a pipe or a terminal that is gone
+                from gptstudio.failures import drop_output
+
                 drop_output()
+
+
+def open_or_print(
+    workspace: Workspace, *, readonly: bool = False, ascii_only: bool | None = None
+) -> int:
+    """Open the studio; where there is no terminal, print what the workspace holds.
+
+    Args:
+        workspace: Which one.
+        readonly: Whether the studio only looks on.
+        ascii_only: Whether it draws with ASCII alone; None: as the locale says.
+
+    Returns:
+        The exit status.
+    """
+    if on_a_terminal():
+        from gptstudio.app.launch import open_studio
+
+        return open_studio(workspace, readonly=readonly, ascii_only=ascii_only)
+    from gptstudio.overview import overview
+
+    print(overview(workspace))
+    return 0
+
+
+def on_a_terminal() -> bool:
+    """Whether there is a terminal that a screen can be drawn on."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _workspace() -> Workspace | None:
+    """The workspace here; None where there is none, which the command says in full."""
+    try:
+        return Workspace.locate()
+    except (UserError, OSError):
+        return None
 
 
 if __name__ == "__main__":

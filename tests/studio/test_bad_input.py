@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gptcore.workspace import Workspace
-from gptstudio.cli import app
+from gptstudio.command_line import app
 
 
 def call(*words: str) -> Result:

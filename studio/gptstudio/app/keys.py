@@ -297,20 +297,24 @@ def keys_of(*scopes: Scope) -> tuple[Key, ...]:
 
 def bindings(*scopes: Scope) -> list[BindingType]:
     """What a widget, screen or app with these scopes puts into its `BINDINGS`."""
-    hints_first = sorted(keys_of(*scopes), key=lambda key: key.hint or len(KEYS))
     return [
         Binding(
             key.keys,
             key.action,
             key.title,
-            show=bool(key.hint),
+            show=False,
             key_display=label(key),
             priority=key.priority,
             tooltip=key.description,
             id=key.id,
         )
-        for key in hints_first
+        for key in keys_of(*scopes)
     ]
+
+
+def hints(*scopes: Scope) -> tuple[Key, ...]:
+    """The keys of these scopes that the footer names, in its order."""
+    return tuple(sorted((key for key in keys_of(*scopes) if key.hint), key=lambda key: key.hint))
 
 
 def label(key: Key) -> str:

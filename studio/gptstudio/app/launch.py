@@ -1,5 +1,6 @@
 """Opens the studio on a terminal."""
 
+import gc
 import os
 
 from gptcore.workspace import Workspace
@@ -18,6 +19,7 @@ def open_studio(workspace: Workspace, *, readonly: bool, ascii_only: bool | None
         The exit status.
     """
     prepare_textual(os.environ)
+    gc.disable()  # while a thousand modules come, there is nothing to collect
     from gptstudio.app.studio import Studio
 
     if ascii_only is None:

@@ -8,14 +8,15 @@ from textual.message import Message
 from gptcore.status import LIVE, Status
 from gptcore.workspace import Workspace
 from gptstudio.app.feeds import Feed, Source
-from gptstudio.services.data_client import DataClient
-from gptstudio.services.profiles import ProfileCard, ProfileWatch
 from gptstudio.services.runs import RunBook
 
 if TYPE_CHECKING:
+    from gptstudio.services.data_answers import Answer
+    from gptstudio.services.data_client import DataClient
     from gptstudio.services.datasets import DatasetTree
     from gptstudio.services.hardware import Hardware, HardwareMonitor
     from gptstudio.services.metrics import Metrics, MetricsReader
+    from gptstudio.services.profiles import ProfileCard, ProfileWatch
 
 #: Seconds between two questions. Plots are drawn at most twice a second, GPUs read once.
 INTERVALS: dict[Source, float] = {
@@ -44,21 +45,25 @@ class Sources:
         self._metrics = _MetricsSource(workspace)
         self._hardware = _HardwareSource(workspace)
         self._datasets = _DatasetSource(workspace)
-        self._profile = ProfileWatch(workspace)
-        #: Counts files and compares stages, in a process of its own.
-        self.data = DataClient(workspace)
+        self._profile = _ProfileSource(workspace)
+        self._data = _DataSource(workspace)
         asked: dict[Source, Callable[[], Any]] = {
             "runs": RunBook(workspace).read,
             "metrics": self._metrics.read,
             "hardware": self._hardware.read,
             "datasets": self._datasets.read,
             "profile": self._profile.read,
-            "worker": lambda: self.data.wait_for_some(WORKER_WAIT) or None,
+            "worker": self._data.read,
         }
         self.feeds = {
             source: Feed(source, ask, INTERVALS[source], post) for source, ask in asked.items()
         }
         self._metrics.more = self.feeds["metrics"].wake
+
+    @property
+    def data(self) -> "DataClient":
+        """Counts files and compares stages, in a process of its own."""
+        return self._data.client
 
     def want(self, needed: frozenset[Source]) -> None:
         """Ask these; the others rest."""
@@ -76,14 +81,14 @@ class Sources:
 
     def show_profile(self, name: str) -> None:
         """Read this profile."""
-        self._profile.choose(name)
+        self._profile.wanted = name
         self.wake("profile")
 
     def know_runs(self, runs: Sequence[Status]) -> None:
         """Tell whose the processes on the devices are."""
         self._hardware.runs = runs
 
-    def know_profile(self, card: ProfileCard) -> None:
+    def know_profile(self, card: "ProfileCard") -> None:
         """Tell which files are in the mix."""
         self._datasets.card = card
         self.wake("datasets")
@@ -92,7 +97,10 @@ class Sources:
         """Ask no more."""
         for feed in self.feeds.values():
             feed.end()
-        self.data.close()
+        self._data.close()
+
+
+# Each imports its service when it is first asked: the first screen does not wait for that.
 
 
 class _MetricsSource:
@@ -161,3 +169,42 @@ class _DatasetSource:
             return None
         self._last = tree
         return tree
+
+
+class _ProfileSource:
+    """The profile that the next run starts with."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.wanted = ""
+        self._watch: ProfileWatch | None = None
+
+    def read(self) -> "ProfileCard | None":
+        from gptstudio.services.profiles import ProfileWatch
+
+        self._watch = self._watch or ProfileWatch(self._workspace)
+        if self.wanted:
+            self._watch.choose(self.wanted)
+        return self._watch.read()
+
+
+class _DataSource:
+    """The data worker's answers."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._client: DataClient | None = None
+
+    @property
+    def client(self) -> "DataClient":
+        from gptstudio.services.data_client import DataClient
+
+        self._client = self._client or DataClient(self._workspace)
+        return self._client
+
+    def read(self) -> "list[Answer] | None":
+        return self.client.wait_for_some(WORKER_WAIT) or None
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()

@@ -1,5 +1,6 @@
 """The app: modes, keys, the state that screens show, and the sources that fill it."""
 
+import gc
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -19,12 +20,13 @@ from gptstudio.app.sources import INTERVALS, Sources
 from gptstudio.app.state import State
 from gptstudio.app.themes import DARK, LIGHT
 from gptstudio.app.widgets.bars import SCREENS
-from gptstudio.services.data_answers import Answer, Counted, Failure, StagesFound
 from gptstudio.services.run_actions import RunActions
 from gptstudio.services.runs import choose_run
 
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
+
+    from gptstudio.services.data_answers import Answer
 
 
 def _train() -> Screen[None]:
@@ -104,15 +106,23 @@ class Studio(App[None], inherit_bindings=False):
         self._freshness = Freshness()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
-        self.theme = DARK.name
+        # Chosen before anything is styled, it need not all be styled a second time.
+        self.set_reactive(App.theme, DARK.name)
+        self.stylesheet.set_variables(self.get_css_variables())
         if ascii_only:
             self.add_class("-ascii")
             self._filters.append(AsciiFilter())
 
     def on_mount(self) -> None:
-        """Ask the sources as soon as there is something to show them on."""
-        self._want()
+        """Ask for the runs at once, for the rest when there is something to show it on."""
+        self.sources.want(frozenset({"runs"}))
+        self.call_after_refresh(self._first_screen_is_there)
         self.set_interval(1.0, self._tick)
+
+    def _first_screen_is_there(self) -> None:
+        gc.enable()
+        gc.freeze()  # what has come stays: it need not be looked at again and again
+        self._want()
 
     def on_unmount(self) -> None:
         """Runs go on; the threads that looked at them need not."""
@@ -155,7 +165,9 @@ class Studio(App[None], inherit_bindings=False):
         if outputs != [run.outputs for run in runs]:  # a stage has ended
             self.look_at_stages()
 
-    def _take_answers(self, answers: list[Answer]) -> None:
+    def _take_answers(self, answers: "list[Answer]") -> None:
+        from gptstudio.services.data_answers import Counted, Failure, StagesFound
+
         self.state.answers = answers
         for answer in answers:
             match answer:

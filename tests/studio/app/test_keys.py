@@ -9,7 +9,8 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 from gptcore.workspace import Workspace
-from gptstudio.app.keys import KEYS, bindings, keys_of, label
+from gptstudio.app.keys import KEYS, bindings, hints, keys_of, label
+from gptstudio.app.screens.base import StudioScreen
 from gptstudio.app.studio import Studio
 from gptstudio.app.widgets.bars import SCREENS
 from tests.studio.app.screens import StudioPilot, drive, shown
@@ -67,8 +68,12 @@ def test_every_action_of_a_screen_exists_and_the_footer_has_six_hints_at_most(
         studio.action_open(mode)
         await pilot.pause()
         screen = studio.screen
-        shown_hints = [b.binding for b in screen.active_bindings.values() if b.binding.show]
-        assert 1 <= len(shown_hints) <= 6
+        assert isinstance(screen, StudioScreen)
+        hinted = hints(*screen.SCOPES, "everywhere")
+        assert 1 <= len(hinted) <= 6
+        line = shown(studio).splitlines()[-1]
+        for key in hinted:
+            assert f"{label(key)} {key.title}" in line
         for active in screen.active_bindings.values():
             name = active.binding.action.partition("(")[0].rpartition(".")[2]
             assert any(hasattr(node, f"action_{name}") for node in (active.node, screen, studio))
@@ -104,6 +109,8 @@ def test_keys_come_from_nowhere_else() -> None:
 
 
 def test_bindings_of_scopes_keep_the_hints_in_order() -> None:
-    hints = [b.id for b in bindings("train", "run") if isinstance(b, Binding) and b.show]
-    assert hints[0] == "train.start"
+    assert [key.hint for key in hints("run", "train")] == [1, 2, 3, 4]
+    assert {b.id for b in bindings("train") if isinstance(b, Binding)} == {
+        key.id for key in keys_of("train")
+    }
     assert {key.id for key in keys_of("train")} >= {"train.start", "train.edit"}

@@ -3,25 +3,26 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 
-from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.events import DescendantFocus, Resize
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Static
 
 from gptcore.text import clean
 from gptstudio.app.feeds import Source
-from gptstudio.app.keys import bindings
-from gptstudio.app.widgets.bars import PaneBar, StatusBar, TabBar
+from gptstudio.app.keys import Scope, bindings, hints
+from gptstudio.app.widgets.bars import HintBar, PaneBar, StatusBar, TabBar
 from gptstudio.app.widgets.error_bar import ErrorBar
-from gptstudio.app.widgets.file_messages import Found, NotFound
-from gptstudio.app.widgets.file_view import FileView
 from gptstudio.app.widgets.pane import Pane
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
     from gptstudio.app.studio import Studio
+    from gptstudio.app.widgets.file_messages import Found, NotFound
+    from gptstudio.app.widgets.file_view import FileView
 
 #: Columns from which on several panes stand beside each other.
 WIDE = 100
@@ -70,6 +71,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     """A screen of the studio; subclasses compose their panes in `body`."""
 
     MODE: ClassVar[str] = ""
+    #: Of its keys, besides those that every screen has.
+    SCOPES: ClassVar[tuple[Scope, ...]] = ()
     #: What it shows; its feeds rest while it is hidden. The runs are asked for always.
     SOURCES: ClassVar[frozenset[Source]] = frozenset()
     AUTO_FOCUS = ""
@@ -95,9 +98,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         with Container(id="body"):
             yield from self.body()
         yield ErrorBar()
-        yield Input(id="filter", placeholder="filter", compact=True)
         yield StatusBar(readonly=studio.readonly)
-        yield Footer(compact=True, show_command_palette=False)
+        yield HintBar(hints(*self.SCOPES, "everywhere"))
         yield Static("", id="too-small", markup=False)
 
     def body(self) -> Iterator[Widget]:
@@ -114,14 +116,14 @@ class StudioScreen(Screen[None], inherit_bindings=False):
 
     def on_screen_resume(self) -> None:
         """Catch up with what was said while it was hidden."""
-        for view in self.query(FileView):
+        for view in self._views:
             view.resume()
         self.hear_all()
 
     def on_screen_suspend(self) -> None:
         """Nobody looks: no file is watched."""
         if not self.is_current:
-            for view in self.query(FileView):
+            for view in self._views:
                 view.pause()
 
     def hear_all(self) -> None:
@@ -137,6 +139,10 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         self.query_one(StatusBar).show(status)
         self.query_one(ErrorBar).show(status)
         self.hear("runs")
+
+    @property
+    def _views(self) -> "list[FileView]":
+        return [cast("FileView", view) for view in self.query("FileView")]
 
     def mark_stale(self) -> None:
         """Mark the panes whose source has fallen silent."""
@@ -211,30 +217,40 @@ class StudioScreen(Screen[None], inherit_bindings=False):
 
     def action_filter(self) -> None:
         """Type what to look for in the current pane."""
+        from textual.widgets import Input
+
         target = self.pane.target
         if not isinstance(target, Filtered | Searched):
             self.studio.say("there is nothing to filter here")
             return
-        line = self.query_one("#filter", Input)
-        line.value = target.needle if isinstance(target, Filtered) else ""
-        line.placeholder = "filter" if isinstance(target, Filtered) else "search"
-        line.display = True
+        self._close_filter()
+        what = "filter" if isinstance(target, Filtered) else "search"
+        value = target.needle if isinstance(target, Filtered) else ""
+        line = Input(value, id="filter", placeholder=what, compact=True, select_on_focus=False)
+        self.mount(line, before=self.query_one(StatusBar))
         line.focus()
 
-    @on(Input.Changed, "#filter")
-    def _narrow(self, event: Input.Changed) -> None:
+    def on_input_changed(self, event: "Input.Changed") -> None:
+        """Narrow the list as one types."""
         target = self.pane.target
-        if event.input.display and isinstance(target, Filtered):
+        if isinstance(target, Filtered):
             target.filter(event.value)
             self._say_filter(target)
 
-    @on(Input.Submitted, "#filter")
-    def _look(self, event: Input.Submitted) -> None:
+    def on_input_submitted(self, event: "Input.Submitted") -> None:
+        """Go back to the list, or to the first match."""
         target = self.pane.target
-        event.input.display = False
-        target.focus()
+        self._close_filter()
         if isinstance(target, Searched) and event.value:
             target.search(event.value)
+
+    def _close_filter(self) -> bool:
+        """Take the line away and give the pane its focus back; whether there was one."""
+        lines = self.query("#filter")
+        lines.remove()
+        if lines:
+            self.pane.target.focus()
+        return bool(lines)
 
     def action_next_match(self, by: int) -> None:
         """Go on to the next match, or back to the one before."""
@@ -242,13 +258,13 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         if isinstance(target, Searched):
             target.action_next_match() if by > 0 else target.action_previous_match()
 
-    @on(Found)
-    def _say_found(self, event: Found) -> None:
+    def on_file_view_found(self, event: "Found") -> None:
+        """Say where the match is, if that may surprise."""
         if event.wrapped:
             self.studio.say("the search went on from the other end")
 
-    @on(NotFound)
-    def _say_not_found(self, event: NotFound) -> None:
+    def on_file_view_not_found(self, event: "NotFound") -> None:
+        """Say that a search came to nothing, or was given up."""
         if event.cancelled:
             self.studio.say("search cancelled")
         else:
@@ -264,13 +280,12 @@ class StudioScreen(Screen[None], inherit_bindings=False):
 
     def action_back(self) -> None:
         """Leave the filter, then the zoom, then the screen."""
-        line, target = self.query_one("#filter", Input), self.pane.target
-        if line.display or (isinstance(target, Filtered) and target.needle):
-            line.display = False
+        target = self.pane.target
+        was_typing = self._close_filter()
+        if was_typing or (isinstance(target, Filtered) and target.needle):
             if isinstance(target, Filtered):
                 target.filter("")
                 self._say_filter(target)
-            target.focus()
         elif isinstance(target, Searched) and target.busy:
             target.cancel_search()
         elif self._zoomed:

@@ -26,7 +26,8 @@ class DataScreen(StudioScreen):
 
     MODE = "data"
     SOURCES = frozenset[Source](("datasets", "profile", "worker"))
-    BINDINGS = bindings("data")
+    SCOPES = ("data",)
+    BINDINGS = bindings(*SCOPES)
 
     def body(self) -> Iterator[Widget]:
         """Files at the left, the file under the cursor at the right."""

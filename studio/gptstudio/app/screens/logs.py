@@ -16,7 +16,11 @@ class LogsScreen(RunScreen):
     """One pane: the file."""
 
     MODE = "logs"
-    BINDINGS = bindings("logs", "run")
+    SCOPES = (
+        "logs",
+        "run",
+    )
+    BINDINGS = bindings(*SCOPES)
 
     def body(self) -> Iterator[Widget]:
         """The file."""

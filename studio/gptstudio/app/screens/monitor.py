@@ -23,7 +23,11 @@ class MonitorScreen(RunScreen):
 
     MODE = "monitor"
     SOURCES = frozenset[Source](("metrics", "hardware"))
-    BINDINGS = bindings("monitor", "run")
+    SCOPES = (
+        "monitor",
+        "run",
+    )
+    BINDINGS = bindings(*SCOPES)
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,8 +9,6 @@ from gptcore.events import Answer
 from gptcore.status import LIVE, Status
 from gptcore.text import clean
 from gptstudio.app.screens.base import StudioScreen
-from gptstudio.failures import explain
-from gptstudio.run_view import answer_text
 
 #: Seconds after which a person is told that what they asked for is under way.
 LASTS = 1.5
@@ -142,6 +140,8 @@ class RunScreen(StudioScreen):
 
     def in_background(self, job: Callable[[], str], name: str) -> None:
         """Do something that may block, then say what it says or why it failed."""
+        from gptstudio.failures import explain
+
         studio = self.studio
 
         def work() -> None:
@@ -164,6 +164,8 @@ class RunScreen(StudioScreen):
 
 
 def _said(run: str, command: CommandName, answer: Answer | None) -> str:
+    from gptstudio.run_view import answer_text
+
     if answer is None:
         return f"{run}: {command} is not answered yet; it is taken between two steps"
     return f"{run}: {answer_text(answer)}"

@@ -1,9 +1,5 @@
 """How a run is started from a screen: profile, review sheet, start."""
 
-import os
-import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +8,13 @@ from textual.message import Message
 
 from gptcore.errors import UserError
 from gptcore.text import clean
-from gptstudio.app.dialogs.review import ReviewSheet
 from gptstudio.app.screens.run import RunScreen
 from gptstudio.app.widgets.rows import Row
-from gptstudio.catalog import list_profiles
-from gptstudio.services.review import Review, review
 
 if TYPE_CHECKING:
     from gptcore.profile import Profile
+    from gptstudio.app.dialogs.review import ReviewSheet
+    from gptstudio.services.review import Review
 
 
 class StartsRuns(RunScreen):
@@ -33,7 +28,7 @@ class StartsRuns(RunScreen):
             review: What it says.
         """
 
-        def __init__(self, sheet: ReviewSheet, review: Review) -> None:
+        def __init__(self, sheet: "ReviewSheet", review: "Review") -> None:
             super().__init__()
             self.sheet = sheet
             self.review = review
@@ -44,6 +39,9 @@ class StartsRuns(RunScreen):
         Args:
             stage: Perform it alone; empty: those of the profile.
         """
+        from gptstudio.app.dialogs.review import ReviewSheet
+        from gptstudio.services.review import review
+
         card = self.studio.state.profile
         if card is None:
             self.studio.say("the profile is still being read")
@@ -84,6 +82,7 @@ class StartsRuns(RunScreen):
     def pick_profile(self) -> None:
         """Choose the profile that the next run starts with."""
         from gptstudio.app.dialogs.pick import Pick
+        from gptstudio.catalog import list_profiles
 
         workspace = self.studio.workspace
         card = self.studio.state.profile
@@ -101,6 +100,10 @@ class StartsRuns(RunScreen):
 
     def action_edit_profile(self) -> None:
         """Open the profile in $EDITOR; a shipped one is copied into the workspace first."""
+        import os
+        import shlex
+        import subprocess
+
         card = self.studio.state.profile
         if card is None or card.path is None:
             return
@@ -124,6 +127,8 @@ def _with_stage(profile: "Profile", stage: str) -> "Profile":
 
 
 def _own_copy(path: Path, folder: Path) -> Path:
+    import shutil
+
     if path.parent == folder:
         return path
     folder.mkdir(exist_ok=True)

@@ -11,16 +11,12 @@ from textual.widgets import OptionList
 from gptcore.stages import STAGES
 from gptcore.status import LIVE
 from gptcore.text import clean
-from gptstudio.app.curves_view import loss_lines
 from gptstudio.app.feeds import Source
 from gptstudio.app.keys import bindings
 from gptstudio.app.screens.run import RunScreen
 from gptstudio.app.screens.starting import StartsRuns
 from gptstudio.app.train_rows import dataset_rows, run_rows, stage_rows
-from gptstudio.app.widgets.file_view import FileView
-from gptstudio.app.widgets.hardware_strip import HardwareStrip
 from gptstudio.app.widgets.pane import Pane
-from gptstudio.app.widgets.plot import Plot
 from gptstudio.app.widgets.rows import Rows
 
 #: Seconds that the cursor rests on a run before its curves are read.
@@ -32,21 +28,20 @@ class TrainScreen(StartsRuns, RunScreen):
 
     MODE = "train"
     SOURCES = frozenset[Source](("metrics", "hardware", "datasets", "profile", "worker"))
-    BINDINGS = bindings("train", "run")
+    SCOPES = (
+        "train",
+        "run",
+    )
+    BINDINGS = bindings(*SCOPES)
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = False
+        self._opened = self._is_filled = False
 
     def body(self) -> Iterator[Widget]:
         """Lists at the left, the chosen run at the right."""
         runs, stages, datasets = Rows(id="runs"), Rows(id="stages"), Rows(id="datasets")
         self._runs, self._stages, self._datasets = runs, stages, datasets
-        self._plot = Plot(ascii=self.studio.ascii_only, id="loss")
-        self._plot.can_focus = True
-        self._log = FileView(id="log")
-        self._hardware = HardwareStrip(ascii=self.studio.ascii_only, id="hardware")
-        self._hardware.can_focus = True
         yield Container(
             Pane(datasets, title="Datasets", target=datasets, source="datasets", id="data-pane"),
             Pane(stages, title="Stages", target=stages, source="profile", id="stages-pane"),
@@ -55,18 +50,28 @@ class TrainScreen(StartsRuns, RunScreen):
             id="lists",
         )
         yield Container(
-            Pane(
-                self._hardware,
-                title="GPU and host",
-                target=self._hardware,
-                source="hardware",
-                id="hardware-pane",
-            ),
-            Pane(self._plot, title="Loss", target=self._plot, source="metrics", id="loss-pane"),
-            Pane(self._log, title="Log", target=self._log, id="log-pane"),
+            Pane(title="GPU and host", source="hardware", id="hardware-pane"),
+            Pane(title="Loss", source="metrics", id="loss-pane"),
+            Pane(title="Log", id="log-pane"),
             classes="column",
             id="watch",
         )
+
+    def _fill(self) -> None:
+        """Make what shows the run; the lists are there to be used while that is going on."""
+        from gptstudio.app.widgets.file_view import FileView
+        from gptstudio.app.widgets.hardware_strip import HardwareStrip
+        from gptstudio.app.widgets.plot import Plot
+
+        ascii_only = self.studio.ascii_only
+        self._plot, self._log = Plot(ascii=ascii_only), FileView()
+        self._hardware = HardwareStrip(ascii=ascii_only)
+        self._plot.can_focus = self._hardware.can_focus = True
+        self.query_one("#hardware-pane", Pane).fill(self._hardware)
+        self.query_one("#loss-pane", Pane).fill(self._plot)
+        self.query_one("#log-pane", Pane).fill(self._log)
+        self._is_filled = True
+        self.hear_all()
 
     def hear(self, source: Source) -> None:
         """Show what is new."""
@@ -74,9 +79,9 @@ class TrainScreen(StartsRuns, RunScreen):
         match source:
             case "runs":
                 self._show_runs()
-            case "metrics":
+            case "metrics" if self._is_filled:
                 self._show_curves()
-            case "hardware":
+            case "hardware" if self._is_filled:
                 self._hardware.show(state.hardware)
             case "datasets":
                 empty = (
@@ -105,6 +110,7 @@ class TrainScreen(StartsRuns, RunScreen):
         if not self._opened:
             self._opened = True
             self.go_to(self.first_pane())
+            self.call_after_refresh(self._fill)
         empty = f"No run yet in {self.studio.workspace.logs}.\ns starts one."
         chosen = self._runs.chosen
         self._runs.show(run_rows(state.runs, self._width), empty)
@@ -112,13 +118,20 @@ class TrainScreen(StartsRuns, RunScreen):
             self._runs.choose(state.chosen)
         live = sum(run.state in LIVE for run in state.runs)
         self.query_one("#runs-pane", Pane).say(f"{live} live" if live else "")
-        log = self.studio.workspace.run(state.chosen).log if state.chosen else None
+        self._show_stages()
+        if self._is_filled:
+            self._show_log()
+            self._show_curves()
+
+    def _show_log(self) -> None:
+        chosen = self.studio.state.chosen
+        log = self.studio.workspace.run(chosen).log if chosen else None
         if log != self._log.path:
             self._log.show(log, follow=True, mode="log", empty="The log of a run stands here.")
-        self._show_stages()
-        self._show_curves()
 
     def _show_curves(self) -> None:
+        from gptstudio.app.curves_view import loss_lines
+
         lines, message = loss_lines(self.studio.state)
         self.query_one("#loss-pane", Pane).say(self.studio.state.chosen)
         self._plot.show(lines, message)

@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from gptcore.status import Status
+from gptstudio.app.keys import Key, label
 from gptstudio.app.words import fitted, status_line
 
 #: Name of a screen's mode, and its title, in the order of their keys.
@@ -78,6 +79,27 @@ class StatusBar(Static):
     def render(self) -> Content:
         """The line."""
         return self._line
+
+
+class HintBar(Static):
+    """The keys that matter most here.
+
+    Args:
+        keys: In their order.
+    """
+
+    DEFAULT_CSS = "HintBar { height: 1; padding: 0 1; }"
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__(markup=False)
+        self._keys = keys
+
+    def render(self) -> Content:
+        """The line."""
+        return Content("   ").join(
+            Content.assemble((label(key), "$text-accent bold"), f" {key.title}")
+            for key in self._keys
+        )
 
 
 class PaneBar(Static):

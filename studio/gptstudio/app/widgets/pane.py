@@ -15,7 +15,7 @@ class Pane(Vertical):
     Args:
         content: What is in it, from top to bottom.
         title: Its name.
-        target: What takes the focus when the pane does.
+        target: What takes the focus when the pane does; it may come later, with `fill`.
         source: Where its content comes from; it is marked when that falls silent.
         id: In the screen.
     """
@@ -35,17 +35,25 @@ class Pane(Vertical):
         self,
         *content: Widget,
         title: str,
-        target: Widget,
+        target: Widget | None = None,
         source: Source | None = None,
         id: str | None = None,
     ) -> None:
         super().__init__(*content, id=id)
         self.name_of_pane = title
-        self.target = target
+        self.target: Widget = self if target is None else target
         self.source: Source | None = source
         self._extra = ""
         self._stale = ""
         self._title()
+
+    def fill(self, content: Widget) -> None:
+        """Put in what the pane is for, once it has been made."""
+        had_focus = self.target.has_focus
+        self.target = content
+        self.mount(content)
+        if had_focus:
+            content.focus()
 
     def say(self, extra: str) -> None:
         """Put a few words behind the title; outside text is fine."""

@@ -180,7 +180,7 @@ def x_span(first: float, last: float) -> Span:
         half = max(0.5, size * 1e-6)
         return Span(first - half, 2 * half)
     quantum = nice_step((last - first) / 20)
-    start = math.floor(first / quantum) * quantum
+    start = min(first, math.floor(first / quantum) * quantum)  # rounding must not lose the first
     return Span(start, _fitting((last - start) * (1 + 1e-9), _LENGTHS))
 
 
@@ -190,7 +190,7 @@ def x_ticks(span: Span, cells: int, axis: Axis) -> list[Tick]:
     for step in _steps(narrowest * span.length / max(1, cells), axis):
         values = _multiples(step, span.start, end)
         labels = (
-            [_clock(value, step) for value in values]
+            [_clock(value) for value in values]
             if axis == "time"
             else _labels(values, step, "number", 1.0)
         )
@@ -216,20 +216,22 @@ def _steps(least: float, axis: Axis) -> Iterator[float]:
         step = nice_step(step * 1.5)
 
 
-def _clock(seconds: float, step: float) -> str:
-    """A time on an axis whose ticks are `step` seconds apart: 0, 30 s, 5 min, 1 h 30, 2 d."""
-    whole = round(seconds)
-    sign, whole = ("-" if whole < 0 else ""), abs(whole)
+def _clock(seconds: float) -> str:
+    """A time: 0, 30 s, 5 min, 1 min 30, 1 h 30, 2 d, 1 d 12 h."""
+    whole = abs(round(seconds))
+    minutes, hours, days = whole // _MINUTE, whole // _HOUR, whole // _DAY
     if not whole:
         return "0"
-    if whole < _MINUTE:
-        return f"{sign}{whole} s"
-    for size, unit, part, digits in ((_MINUTE, "min", 1, 2), (_HOUR, "h", _MINUTE, 2)):
-        if whole < (_HOUR if size == _MINUTE else _DAY):
-            rest = whole % size // part
-            return f"{sign}{whole // size} {unit}" + (f" {rest:0{digits}d}" if rest else "")
-    days, hours = whole // _DAY, whole % _DAY // _HOUR
-    return f"{sign}{days} d" + (f" {hours} h" if hours and step < _DAY else "")
+    if not minutes:
+        text, rest = f"{whole} s", ""
+    elif not hours:
+        text, rest = f"{minutes} min", f"{whole % _MINUTE:02d}"
+    elif not days:
+        text, rest = f"{hours} h", f"{minutes % 60:02d}"
+    else:
+        text, rest = f"{days} d", f"{hours % 24} h"
+    text = "-" + text if seconds < 0 else text
+    return text if rest in ("", "00", "0 h") else f"{text} {rest}"
 
 
 def _labels(values: list[float], step: float, unit: Unit, counted: float) -> list[str]:

@@ -5,6 +5,7 @@ digit for each row of cells, two columns side by side make a byte a cell, and a 
 character: so a whole plot takes a few calls for each row of cells, and none for a single dot.
 """
 
+import functools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -105,7 +106,7 @@ def strokes(curve: Curve, span: Span, columns: int) -> list[Stroke]:
         total = sum(mean)
         starts, ends = joined, True
         if math.isnan(total):
-            starts, ends = joined, True
+            starts, ends = joined and mean[0] == mean[0], mean[-1] == mean[-1]
             mean, low, high = ([v for v in each if v == v] for each in (mean, low, high))
             total = sum(mean)
         if mean:
@@ -202,10 +203,7 @@ def compose(
     Where layers share a cell, it belongs to the first of them. Markers lie above all layers.
     """
     rasters = [_raster(layer, height) for layer in layers]
-    rows = []
-    for rastered in zip(*rasters, strict=True):
-        text, roles = _row(layers, rastered, ascii)
-        rows.append(Row(text, roles))
+    rows = [_row(layers, rastered, ascii) for rastered in zip(*rasters, strict=True)]
     for role, cell, number in points:
         text, roles = rows[number]
         mark = "o" if ascii else "●"
@@ -218,15 +216,15 @@ def compose(
 
 def _raster(layer: Layer, height: int) -> list[bytes]:
     """The dots of a layer as rows of bytes, a byte a cell."""
-    masks = layer.masks if layer.style == "solid" else _with_holes(layer)
+    masks = layer.masks if layer.style == "solid" else _with_holes(layer, height)
     digits = [f"{mask:0{height}x}" for mask in masks]
     return [bytes.fromhex("".join(row)) for row in zip(*digits, strict=True)]
 
 
-def _with_holes(layer: Layer) -> list[int]:
+def _with_holes(layer: Layer, height: int) -> list[int]:
     """Every other dot of tall strokes, their ends always; of a dotted line every other column."""
     masks = []
-    even = int("5" * 64, 16)  # more rows than any terminal has
+    even = int("5" * height, 16)
     for column, mask in enumerate(layer.masks):
         if mask.bit_count() > 2:
             ends = 1 << mask.bit_length() - 1 | mask & -mask
@@ -250,13 +248,13 @@ def _row(layers: Sequence[Layer], rastered: Sequence[bytes], ascii: bool) -> Row
         dots |= int.from_bytes(cells)
         owned = cells.translate(_owned_by(layer.role))
         if ascii:
-            drawn = cells.decode("latin-1").translate(_ASCII[layer.style])
+            drawn = cells.decode("latin-1").translate(_ascii(layer.style))
             text = "".join(
                 [old if role else new for role, old, new in zip(roles, text, drawn, strict=True)]
             )
         roles = bytes([old or new for old, new in zip(roles, owned, strict=True)])
     if not ascii:
-        text = dots.to_bytes(len(roles)).decode("latin-1").translate(_BRAILLE)
+        text = dots.to_bytes(len(roles)).decode("latin-1").translate(_braille())
     return Row(text, roles)
 
 
@@ -265,10 +263,23 @@ def _owned_by(role: int) -> bytes:
     return b"\0" + bytes((role,)) * 255
 
 
-def _braille(dots: int) -> str:
-    """The character of a cell: its left column is the high digit, whose lowest bit is lowest."""
+@functools.cache
+def _braille() -> str:
+    """The character of each cell: its left column is the high digit, whose lowest bit is lowest."""
     places = (0x80, 0x20, 0x10, 0x08, 0x40, 0x04, 0x02, 0x01)
-    return chr(0x2800 + sum(place for bit, place in enumerate(places) if dots >> bit & 1))
+
+    def character(dots: int) -> str:
+        return chr(0x2800 + sum(place for bit, place in enumerate(places) if dots >> bit & 1))
+
+    return " " + "".join(map(character, range(1, 256)))
+
+
+@functools.cache
+def _ascii(style: Style) -> str:
+    """The ASCII character of each cell."""
+    if style == "solid":
+        return " " + "".join(map(_likeness, range(1, 256)))
+    return " " + (":" if style == "faint" else ".") * 255
 
 
 def _likeness(dots: int) -> str:
@@ -286,11 +297,3 @@ def _likeness(dots: int) -> str:
 def _height(side: int) -> float:
     bits = [bit for bit in range(DOTS_UP) if side >> bit & 1]
     return sum(bits) / len(bits)
-
-
-_BRAILLE = " " + "".join(map(_braille, range(1, 256)))
-_ASCII: dict[Style, str] = {
-    "solid": " " + "".join(map(_likeness, range(1, 256))),
-    "dotted": " " + "." * 255,
-    "faint": " " + ":" * 255,
-}
