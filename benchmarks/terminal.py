@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+#: With it every start would compile what changed since the installation, as no person's does.
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+
 
 class Terminal:
     """Starts a program and reads all it says, in a thread, so that times are those of arrival.
@@ -31,7 +34,7 @@ class Terminal:
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
-            for name in ("NO_COLOR", "TMUX", "SSH_CONNECTION", "LC_ALL"):
+            for name in ("NO_COLOR", "TMUX", "SSH_CONNECTION", "LC_ALL", NO_BYTECODE):
                 os.environ.pop(name, None)
             os.environ.update(TERM="xterm-256color", LANG="C.UTF-8", COLORTERM="truecolor")
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))

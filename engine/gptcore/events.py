@@ -198,7 +198,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
             return None
         try:
             return decoder.decode(self.data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
 
 
@@ -219,7 +219,7 @@ def decode(line: bytes) -> Event | None:
     """The event of a line; None for a line that was torn."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

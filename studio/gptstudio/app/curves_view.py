@@ -8,7 +8,6 @@ from gptcore.text import clean
 from gptstudio.app.state import State
 from gptstudio.app.widgets.plot import Line
 from gptstudio.app.widgets.plot_axes import Unit
-from gptstudio.services.curves import Curve
 from gptstudio.services.metrics import Axis, Metrics, StageMetrics
 from gptstudio.text import human_count
 
@@ -84,15 +83,17 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
         status = state.status
         at = f"\nin stage {clean(status.stage)}" if status and status.stage else ""
         return [], f"{clean(state.chosen)} has no steps yet{at}"
+    start = _start(stage, view)
     lines = [
-        Line(label, _windowed(stage, metric, view), "second" if number else "line")
+        Line(label, stage.curve(metric, view.axis).since(start), "second" if number else "line")
         for number, (metric, label) in enumerate(panel.metrics)
     ]
     behind = state.metrics.get(state.overlay)
     over = trained_stage(behind, stage.name) if behind else None
     if over is not None:
         metric, _ = panel.metrics[0]
-        lines.append(Line(clean(state.overlay), _windowed(over, metric, view), "overlay"))
+        curve = over.curve(metric, view.axis).since(start)
+        lines.append(Line(clean(state.overlay), curve, "overlay"))
     return lines, ""
 
 
@@ -108,11 +109,7 @@ def trained_stage(metrics: Metrics, name: str = "") -> StageMetrics | None:
     return (named or trained or [None])[-1]  # type: ignore[list-item]
 
 
-def _windowed(stage: StageMetrics, metric: str, view: View) -> Curve:
-    """The curve, of the newest steps alone where there is a window, whatever the axis."""
-    curve = stage.curve(metric, view.axis)
-    if view.window == math.inf:
-        return curve
-    kept = len(stage.curve(metric, "step", last=view.window))
-    start = len(curve) - kept
-    return Curve(curve.x[start:], curve.low[start:], curve.high[start:], curve.mean[start:])
+def _start(stage: StageMetrics, view: View) -> float:
+    """Where the window begins on the chosen axis: at the newest steps, whatever the axis."""
+    kept = len(stage.curve("loss", "step", last=view.window)) if view.window < math.inf else 0
+    return stage.curve("loss", view.axis).x[-kept] if kept else -math.inf

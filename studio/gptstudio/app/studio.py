@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import App, SystemCommand
+from textual.events import Event, Key
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
@@ -112,6 +113,24 @@ class Studio(App[None], inherit_bindings=False):
         if ascii_only:
             self.add_class("-ascii")
             self._filters.append(AsciiFilter())
+
+    async def on_event(self, event: Event) -> None:
+        """Obey keys one after the other.
+
+        On a slow line several come at once. Textual hands each to what has the focus, and what the
+        first one changes comes too late for the second: the words typed behind a search's key
+        would be taken for commands.
+        """
+        if isinstance(event, Key) and not event.is_forwarded and not self._is_typing():
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.enabled:
+                await self.run_action(active.binding.action, active.node)
+                return
+        await super().on_event(event)
+
+    def _is_typing(self) -> bool:
+        """Whether a text field has the focus: then all keys are its own, in their order."""
+        return self.focused is not None and self.focused.check_consume_key("a", "a")
 
     def on_mount(self) -> None:
         """Ask for the runs at once, for the rest when there is something to show it on."""

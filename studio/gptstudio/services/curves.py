@@ -5,6 +5,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
+
+#: What a curve is over: steps, seconds, or tokens trained on.
+Axis = Literal["step", "time", "tokens"]
+AXES: tuple[Axis, ...] = ("step", "time", "tokens")
 
 #: A heavier smoothing than this is a straight line on any plot.
 HEAVIEST = 0.9999

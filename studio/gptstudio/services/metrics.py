@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec.structs import astuple
 
 from gptcore import events
-from gptstudio.services.curves import Curve
+from gptstudio.services.curves import AXES, Axis, Curve
 from gptstudio.services.metric_events import BROKEN, STEP, decoded, forms, places
 from gptstudio.services.thinning import Series, Snapshot
 
-Axis = Literal["step", "time", "tokens"]
-AXES: tuple[Axis, ...] = ("step", "time", "tokens")
+__all__ = ["AXES", "Axis", "Metrics", "MetricsReader", "StageMetrics"]
 
 #: Bytes to decode at a time: what fits the processor's cache is decoded twice as fast.
 CHUNK = 1 << 18

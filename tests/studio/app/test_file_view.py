@@ -181,8 +181,10 @@ def test_every_move(log: Path) -> None:
         ]:
             await pilot.press(*keys)
             await shows(app, pilot, lines(first, first + 4))
-        await pilot.press(*"jjjjjjjjjjkkk")
-        await shows(app, pilot, lines(8, 12))
+        for _ in range(10):
+            app.view.action_line_down()
+        app.view.action_line_up()
+        await shows(app, pilot, lines(10, 14))
 
     drive(script)
 
@@ -237,6 +239,9 @@ def test_truncated_replaced_gone_and_back(log: Path) -> None:
         app.view.show(log, follow=False)
         await pilot.press("space", "space")
         await shows(app, pilot, lines(9, 13))
+        log.write_text("".join(f"other {number}\n" for number in range(1, 91)))
+        await shows(app, pilot, [f" other {number}" for number in range(1, 6)])
+        await pilot.press("space")
         log.write_text("short\n")
         await shows(app, pilot, [" short"])
         log.unlink()
@@ -522,6 +527,7 @@ _ODD = st.text(
 def test_rows_are_as_wide_as_they_may_be(text: str, width: int, left: int) -> None:
     text = clean(text)
     tidied = tidy(text)
+    assert not tidied or cell_len(tidied[0])
     begins = wrap(tidied, width)
     pieces = [tidied[a:b] for a, b in zip(begins, [*begins[1:], None], strict=True)]
     assert "".join(pieces) == tidied
@@ -535,3 +541,14 @@ def test_rows_are_as_wide_as_they_may_be(text: str, width: int, left: int) -> No
             assert cell_len(row.text) <= 9
             for first, last in row.matches:
                 assert row.text[first:last][0] in "aA"
+
+
+def test_a_match_is_highlighted_across_rows() -> None:
+    line = Line(0, 1, "xxxNeedle\u0301x中needle")
+    rows = lay_out(line, 5, left=0, wrapping=True, words="needle", marked=False)
+    found = [row.text[a:b] for row in rows for a, b in row.matches]
+    assert found == ["Ne", "edle\u0301", "nee", "dle"]
+    (row,) = lay_out(line, 5, left=4, wrapping=False, words="needle", marked=False)
+    assert [row.text[a:b] for a, b in row.matches] == ["eedle\u0301"]
+    (row,) = lay_out(line, 6, left=11, wrapping=False, words="needle", marked=False)
+    assert (row.text, row.matches) == (" needl", ((1, 6),))

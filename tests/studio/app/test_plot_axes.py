@@ -14,7 +14,7 @@ from gptstudio.app.widgets.plot_axes import (
     x_span,
     x_ticks,
 )
-from gptstudio.services.metrics import Axis
+from gptstudio.services.curves import Axis
 
 axes = st.sampled_from(["step", "time", "tokens"])
 

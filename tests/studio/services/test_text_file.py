@@ -1,9 +1,11 @@
 """The file viewer's service: lines by position, filters, search, and files that misbehave."""
 
+import itertools
 import os
 import random
-import stat
+import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from gptstudio.services import text_lines
 from gptstudio.services.text_file import Line, Page, TextFile
 from gptstudio.services.text_levels import REACH
 from gptstudio.services.text_lines import CHUNK, LONGEST, Mode, visible
-from gptstudio.services.text_source import LARGEST_SLICE
+from gptstudio.services.text_source import FIRST_SLICE
 
 _BITS = st.sampled_from(
     [
@@ -89,9 +91,21 @@ def test_lines_are_the_same_in_both_directions_and_cover_the_file(
         assert raw.endswith(b"\n") or b"\n" not in raw
         assert line.text == text_lines.show(raw, mode)
         assert line.text == clean(line.text)
-    whole = [raw for raw in content.split(b"\n") if len(raw) < CHUNK]
-    uncut = {content[line.offset : line.end].rstrip(b"\n") for line in lines}
-    assert set(whole) - {b""} <= uncut
+    starts = {line.offset for line in lines}
+    for whole in re.finditer(rb"[^\n]*\n|[^\n]+", content):
+        if len(whole.group()) <= CHUNK:
+            assert starts.isdisjoint(range(whole.start() + 1, whole.end()))
+
+
+@pytest.mark.parametrize("before", [0, 1, 5000])
+@pytest.mark.parametrize("length", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 3 * CHUNK])
+def test_only_lines_longer_than_a_chunk_are_cut(folder: Path, before: int, length: int) -> None:
+    content = b"." * before + b"\n" + b"x" * length + b"\n" + b"y\n" * 2 * CHUNK
+    shown = texts(TextFile(put(folder, content), "data").page(0, 9))
+    assert shown[0] == "." * before
+    assert length > CHUNK or shown[1] == "x" * length
+    assert "".join(shown[1:]).rstrip("y") == "x" * length
+    assert "" not in shown[1:]
 
 
 @settings(max_examples=60, deadline=None)
@@ -208,6 +222,21 @@ def test_the_level_filter_keeps_what_belongs_together(
     assert len(TextFile(file.path, "data").page(0, 99, level="errors").lines) == 14
 
 
+def test_the_level_is_that_of_what_is_shown(folder: Path) -> None:
+    page = TextFile(put(folder, b"ERROR a\rdone\ndone\rERROR b\r\n")).page(0, 2)
+    assert [(line.text, line.level) for line in page.lines] == [("done", ""), ("ERROR b", "error")]
+
+
+def test_a_line_may_become_an_error_as_it_grows(folder: Path) -> None:
+    path = put(folder, b"ERROR\nhalf ")
+    file = TextFile(path)
+    assert texts(file.page(None, 5, level="errors")) == ["ERROR"]
+    put(folder, b"ERROR\nhalf ERROR\n")
+    assert texts(file.page(None, 5, level="errors")) == ["ERROR", "half ERROR"]
+    put(folder, b"CRITICAL\n  more\n")
+    assert texts(file.page(None, 5, level="errors")) == ["CRITICAL", "  more"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(content=_FILES, size=st.integers(0, 3))
 def test_levels_do_not_depend_on_where_reading_begins(
@@ -318,10 +347,10 @@ def test_search_finds_what_a_naive_search_finds(
 
 
 def test_search_crosses_slices_and_cuts(folder: Path) -> None:
-    for length in (CHUNK, 2 * CHUNK, LARGEST_SLICE, 4 * LARGEST_SLICE):
-        for shift in range(-8, 4):
-            content = b"x" * (length + shift) + b"needle" + b"y" * 3 * CHUNK
-            file = TextFile(put(folder, content), "data")
+    for length in (CHUNK, *(FIRST_SLICE * slices for slices in (1, 3, 7, 15))):
+        for shift, colour in itertools.product(range(-6, 2), (b"", b"\x1b[m")):
+            content = b"x" * (length + shift - len(colour)) + colour + b"needle" + b"y" * 3 * CHUNK
+            file = TextFile(put(folder, content), "log")
             for start, forwards in ((-1, True), (len(content), False)):
                 found = file.search("needle", start, forwards=forwards)
                 (line,) = file.page(found.offset, 1).lines
@@ -439,7 +468,19 @@ def test_no_file_is_an_answer(folder: Path) -> None:
         assert page.problem == clean(page.problem)
         assert page.lines == ()
         assert why in TextFile(path).look().problem
-    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_who_waits_at_a_fifo_is_left_waiting(folder: Path) -> None:
+    fifo = folder / "awaited"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.open("wb").close(), daemon=True)
+    writer.start()
+    assert "pipe" in TextFile(fifo).page(None, 5).problem
+    writer.join(0.2)
+    assert writer.is_alive()
+    fifo.open("rb").close()
+    writer.join(10)
+    assert not writer.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ class Filtered(Protocol):
 class Searched(Protocol):
     """A widget that goes from match to match."""
 
-    busy: str
+    @property
+    def searching(self) -> bool:
+        """Whether a search is under way."""
 
     def search(self, words: str) -> None:
         """Go to the next match of `words`."""
@@ -228,7 +230,7 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         value = target.needle if isinstance(target, Filtered) else ""
         line = Input(value, id="filter", placeholder=what, compact=True, select_on_focus=False)
         self.mount(line, before=self.query_one(StatusBar))
-        line.focus()
+        self.set_focus(line)  # at once: what was typed ahead is not for the screen
 
     def on_input_changed(self, event: "Input.Changed") -> None:
         """Narrow the list as one types."""
@@ -286,7 +288,7 @@ class StudioScreen(Screen[None], inherit_bindings=False):
             if isinstance(target, Filtered):
                 target.filter("")
                 self._say_filter(target)
-        elif isinstance(target, Searched) and target.busy:
+        elif isinstance(target, Searched) and target.searching:
             target.cancel_search()
         elif self._zoomed:
             self.action_zoom()

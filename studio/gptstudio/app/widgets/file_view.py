@@ -151,6 +151,11 @@ class FileView(Widget, can_focus=True):
         else:
             self._ask()
 
+    @property
+    def searching(self) -> bool:
+        """Whether a search is under way."""
+        return self._searching
+
     def cancel_search(self) -> None:
         """Give up the search that is under way."""
         if self._searching:

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from gptstudio.app.widgets.plot_axes import Unit
 from gptstudio.app.widgets.plot_canvas import Row
 from gptstudio.app.widgets.plot_frame import Line, Look, Role, draw, newest_x
-from gptstudio.services.metrics import Axis
+from gptstudio.services.curves import Axis
 
 __all__ = ["Line", "Plot"]
 

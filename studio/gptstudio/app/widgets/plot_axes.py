@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
 
-from gptstudio.services.metrics import Axis
+from gptstudio.services.curves import Axis
 
 #: What the values of a plot are counted in: plain, bytes, or a share of one.
 Unit = Literal["number", "bytes", "share"]

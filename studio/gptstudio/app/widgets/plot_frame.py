@@ -24,8 +24,7 @@ from gptstudio.app.widgets.plot_axes import (
     x_ticks,
 )
 from gptstudio.app.widgets.plot_canvas import DOTS_ACROSS, DOTS_UP, Layer, Marker, Row, ToDot
-from gptstudio.services.curves import Curve
-from gptstudio.services.metrics import Axis
+from gptstudio.services.curves import Axis, Curve
 
 #: In less there is no plot.
 LEAST_WIDTH, LEAST_HEIGHT = 12, 4
