@@ -366,7 +366,7 @@ def _rest(terminal: Terminal, seconds: float) -> tuple[float, float]:
 
 
 def _memory(terminal: Terminal) -> str:
-    """Megabytes of the app and of its data worker, what they share with others divided among all."""
+    """Megabytes of the app and of its data worker, each with its share of what is shared."""
     process = psutil.Process(terminal.pid)
     family = [process, *process.children(recursive=True)]
     shares = [each.memory_full_info().pss / 1e6 for each in family]

@@ -87,6 +87,7 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
     lines = [
         Line(label, stage.curve(metric, view.axis).since(start), "second" if number else "line")
         for number, (metric, label) in enumerate(panel.metrics)
+        if number == 0 or stage.has(metric)
     ]
     behind = state.metrics.get(state.overlay)
     over = trained_stage(behind, stage.name) if behind else None

@@ -16,6 +16,7 @@ DARK = Theme(
     surface="#1c1c1c",
     panel="#303030",
     variables={
+        "muted": "#949494",
         "border": "#5fafd7",
         "border-blurred": "#585858",
         "footer-key-foreground": "#d7af5f",
@@ -42,6 +43,7 @@ LIGHT = Theme(
     surface="#eeeeee",
     panel="#d7d7d7",
     variables={
+        "muted": "#626262",
         "border": "#005f87",
         "border-blurred": "#9e9e9e",
         "footer-key-foreground": "#875f00",

@@ -10,9 +10,9 @@ from gptcore.stages import STAGES
 from gptcore.status import LIVE, Status
 from gptcore.text import clean
 from gptstudio.app.state import State
-from gptstudio.app.widgets.rows import Row, spread
+from gptstudio.app.widgets.rows import Row
 from gptstudio.app.words import mark, state_of
-from gptstudio.text import human_bytes, human_time
+from gptstudio.text import human_bytes
 
 if TYPE_CHECKING:
     from gptstudio.services.datasets import DatasetTree
@@ -21,25 +21,24 @@ if TYPE_CHECKING:
 MOST_RUNS = 200
 
 
-def run_rows(runs: Sequence[Status], width: int) -> list[Row]:
+def run_rows(runs: Sequence[Status]) -> list[Row]:
     """A row a run, the newest first."""
-    return [_run_row(run, width) for run in runs[:MOST_RUNS]]
+    return [_run_row(run) for run in runs[:MOST_RUNS]]
 
 
-def _run_row(run: Status, width: int) -> Row:
+def _run_row(run: Status) -> Row:
     words = [state_of(run)]
     if run.state in LIVE and run.total_steps:
         words = [run.stage, f"{min(1.0, run.step / run.total_steps):.0%}"]
     elif run.state not in LIVE and run.started:
-        words.append(f"{human_time(time.time() - run.started).partition(' ')[0]}")
-        words[-1] = _age(time.time() - run.started)
+        words.append(_age(time.time() - run.started))
     if run.val_loss is not None:
         words.append(f"{run.val_loss:.3f}")
     elif run.loss is not None:
         words.append(f"{run.loss:.3f}")
     left = Content.assemble(mark(run.state), " ", clean(run.run))
-    right = Content.styled(" ".join(clean(word) for word in words), "$text-muted")
-    return Row(run.run, spread(left, right, width), run.run)
+    right = Content.styled(" ".join(clean(word) for word in words), "$muted")
+    return Row(run.run, left, run.run, right)
 
 
 def _age(seconds: float) -> str:
@@ -50,16 +49,16 @@ def _age(seconds: float) -> str:
     return f"{max(0, seconds):.0f}s"
 
 
-def stage_rows(state: State, width: int) -> list[Row]:
+def stage_rows(state: State) -> list[Row]:
     """The profile, then its stages with their state."""
     card = state.profile
     if card is None:
         return []
-    changed = Content.styled(f"{len(card.changes)} changed", "$text-muted")
+    changed = Content.styled(f"{len(card.changes)} changed", "$muted")
     if card.error is not None:
         changed = Content.styled("broken", "$text-error")
-    name = Content.assemble(("profile ", "$text-muted"), (clean(card.name), "bold"))
-    rows = [Row("profile", spread(name, changed, width), card.name)]
+    name = Content.assemble(("profile ", "$muted"), (clean(card.name), "bold"))
+    rows = [Row("profile", name, card.name, changed)]
     if card.error is not None:
         lines = str(card.error).splitlines()
         return rows + [
@@ -67,10 +66,10 @@ def stage_rows(state: State, width: int) -> list[Row]:
             for number, line in enumerate(lines)
         ]
     stages = card.profile.pipeline.stages if card.profile else []
-    return rows + [row for stage in stages for row in _stage_rows(state, stage, width)]
+    return rows + [row for stage in stages for row in _stage_rows(state, stage)]
 
 
-def _stage_rows(state: State, stage: str, width: int) -> list[Row]:
+def _stage_rows(state: State, stage: str) -> list[Row]:
     """A stage with its state; under a stale one, why it is."""
     known = STAGES.get(stage)
     title = known.title if known else clean(stage)
@@ -82,21 +81,21 @@ def _stage_rows(state: State, stage: str, width: int) -> list[Row]:
     if run is not None and run.stage == stage and run.state in (*LIVE, "failed"):
         sign, words = run.state, state_of(run)
     left = Content.assemble(mark(sign), " ", title)
-    rows = [Row(stage, spread(left, Content.styled(words, "$text-muted"), width), stage)]
+    rows = [Row(stage, left, stage, Content.styled(words, "$muted"))]
     for number, reason in enumerate(found.reasons if found and found.condition == "stale" else ()):
         why = Content.styled(f"  {clean(reason)}", "$text-warning")
         rows.append(Row(f" {stage}{number}", why, reason, disabled=True))
     return rows
 
 
-def dataset_rows(tree: "DatasetTree | None", width: int) -> list[Row]:
+def dataset_rows(tree: "DatasetTree | None") -> list[Row]:
     """A row a file, those in the mix first as they come."""
     if tree is None:
         return []
     rows = []
     for file in tree.files():
-        sign = mark("done") if file.in_mix else Content.styled("·", "$text-muted")
+        sign = mark("done") if file.in_mix else Content.styled("·", "$muted")
         left = Content.assemble(sign, " ", clean(file.path))
-        right = Content.styled(human_bytes(file.size), "$text-muted")
-        rows.append(Row(file.path, spread(left, right, width), file.path))
+        right = Content.styled(human_bytes(file.size), "$muted")
+        rows.append(Row(file.path, left, file.path, right))
     return rows

@@ -13,18 +13,18 @@ from gptstudio.text import human_bytes, human_count, human_time
 
 #: The state of a run as one character and a colour.
 MARKS: dict[str, tuple[str, str]] = {
-    "queued": ("○", "$text-muted"),
+    "queued": ("○", "$muted"),
     "starting": ("◌", "$text-accent"),
     "running": ("●", "$text-success"),
     "paused": ("‖", "$text-warning"),
     "stopping": ("◌", "$text-warning"),
-    "stopped": ("■", "$text-muted"),
+    "stopped": ("■", "$muted"),
     "done": ("✓", "$text-success"),
     "failed": ("✗", "$text-error"),
     "lost": ("?", "$text-error"),
     "stale": ("~", "$text-warning"),
 }
-UNKNOWN = ("·", "$text-muted")
+UNKNOWN = ("·", "$muted")
 
 #: What the status line gives up first when it is narrow, by importance.
 Part = tuple[int, Content]
@@ -45,7 +45,7 @@ def status_line(status: Status | None, width: int, *, readonly: bool = False) ->
     """Run, stage, step of steps, loss, tokens/s, ETA, memory, heartbeat, in `width` cells."""
     if status is None:
         said = "no run yet: press s to start one" if not readonly else "no run yet"
-        return Content.styled(said, "$text-muted").truncate(width, ellipsis=True)
+        return Content.styled(said, "$muted").truncate(width, ellipsis=True)
     return fitted(_status_parts(status), width)
 
 
@@ -69,7 +69,7 @@ def _status_parts(status: Status) -> list[Part]:
         parts.append((7, Content(human_bytes(status.memory))))
     if live:
         age = max(0.0, time.time() - status.heartbeat)
-        style = "$text-error" if is_hung(status) else "$text-muted"
+        style = "$text-error" if is_hung(status) else "$muted"
         parts.append((5, Content.styled(f"♥ {human_time(age)}", style)))
     return parts
 

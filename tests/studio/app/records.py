@@ -1,20 +1,26 @@
-"""Records of runs made by hand, with the same numbers each time: what a supervisor leaves behind."""
+"""Records of runs made by hand, and a machine: the same numbers each time."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from gptcore import events
 from gptcore.control import FileLock
 from gptcore.journal import JournalWriter
 from gptcore.status import State, Status, write_status
 from gptcore.workspace import RunPaths, Workspace, make_private_dir
+from gptstudio.services.hardware import Hardware, HardwareMonitor, Host
+from tests.fake_nvml import GIB, FakeGpu, FakeNvml
 
 #: Wall time of the first event of every record.
 BEGAN = 1_700_000_000.0
 DAY = 86_400.0
+HOST = Host(43.0, 16, (1.2, 3.0, 4.0), 12 * GIB, 64 * GIB, 0, 0, 1300 * GIB, 2000 * GIB)
 MEMORY_RAN_OUT = events.Failure(
     "memory ran out on the GPU at micro-batch 1",
     "stage pretrain, step 120",
@@ -107,3 +113,14 @@ def alive(run: RunPaths) -> Iterator[None]:
     with FileLock(run.lock) as lock:
         assert lock.acquire(5)
         yield
+
+
+def fix_machine(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """A host that never changes, and one GPU; a test may give it others."""
+    read = HardwareMonitor.read
+
+    def with_fixed_host(self: HardwareMonitor, runs: Any = None) -> Hardware:
+        return dataclasses.replace(read(self, runs), host=HOST)
+
+    monkeypatch.setattr(HardwareMonitor, "read", with_fixed_host)
+    return FakeNvml(monkeypatch, [FakeGpu()])

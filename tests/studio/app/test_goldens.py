@@ -4,7 +4,6 @@ After a change that was meant: UPDATE_GOLDENS=1 pytest tests/studio/app/test_gol
 the difference in version control.
 """
 
-import dataclasses
 import difflib
 import os
 import re
@@ -19,15 +18,13 @@ import pytest
 
 from gptcore.workspace import Workspace
 from gptstudio.app.studio import Studio
-from gptstudio.services.hardware import Hardware, HardwareMonitor, Host
-from tests.fake_nvml import GIB, FakeGpu, FakeNvml, refusal
-from tests.studio.app.records import DAY, MEMORY_RAN_OUT, alive, record
+from tests.fake_nvml import FakeGpu, FakeNvml, refusal
+from tests.studio.app.records import DAY, MEMORY_RAN_OUT, alive, fix_machine, record
 from tests.studio.app.screens import StudioPilot, drive, shown, until
 
 GOLDENS = Path(__file__).parent / "goldens"
 SMALL, LARGE = (80, 24), (120, 40)
 SIZES = (SMALL, LARGE)
-HOST = Host(43.0, 16, (1.2, 3.0, 4.0), 12 * GIB, 64 * GIB, 0, 0, 1300 * GIB, 2000 * GIB)
 
 #: What differs from one call to the next, each replaced by as many characters.
 MASKS = (
@@ -54,13 +51,7 @@ def place() -> Iterator[Workspace]:
 @pytest.fixture(autouse=True)
 def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     """A host that never changes, and one GPU; a test may give it others."""
-    read = HardwareMonitor.read
-
-    def with_fixed_host(self: HardwareMonitor, runs: object = None) -> Hardware:
-        return dataclasses.replace(read(self, runs), host=HOST)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(HardwareMonitor, "read", with_fixed_host)
-    return FakeNvml(monkeypatch, [FakeGpu()])
+    return fix_machine(monkeypatch)
 
 
 def fill(workspace: Workspace) -> None:

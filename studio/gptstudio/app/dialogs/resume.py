@@ -34,7 +34,7 @@ class Resume(Dialog[list[str]]):
         return [
             text("\n".join(said)),
             text("It goes on from its last checkpoint."),
-            text(Content.styled("settings to change (section.key=value), or none:", "$text-muted")),
+            text(Content.styled("settings to change (section.key=value), or none:", "$muted")),
             Input(value=change, placeholder="pretrain.lr=3e-4", compact=True),
             Static("", id="mistake", markup=False),
         ]

@@ -161,8 +161,6 @@ def _lines(fact: Fact, width: int) -> list[Content]:
     label, words, style = fact
     wrapped = textwrap.wrap(clean(words), max(8, width - _LABELS))
     return [
-        Content.assemble(
-            ((label if number == 0 else "").ljust(_LABELS), "$text-muted"), (line, style)
-        )
+        Content.assemble(((label if number == 0 else "").ljust(_LABELS), "$muted"), (line, style))
         for number, line in enumerate(wrapped)
     ]

@@ -173,7 +173,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         """Put the focus into a pane; it comes to the front where they are shown one at a time."""
         self._current = self.panes.index(pane)
         self._arrange()
-        pane.target.focus()
+        # At once: a focus that comes later would bring its own pane back to the front.
+        self.set_focus(pane.target if pane.target.focusable else None)
 
     def action_next_pane(self, by: int) -> None:
         """Go round the panes."""
@@ -199,7 +200,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """The pane that holds the focus is the current one."""
         for number, pane in enumerate(self.panes):
-            if event.widget in pane.walk_children(Widget) and number != self._current:
+            inside = pane.display and event.widget in pane.walk_children(Widget)
+            if inside and number != self._current:
                 self._current = number
                 self._arrange()
 

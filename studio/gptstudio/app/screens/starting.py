@@ -78,6 +78,10 @@ class StartsRuns(RunScreen):
 
         self.studio.follow_newest()
         self.in_background(begin, "start")
+        self.watch_run()
+
+    def watch_run(self) -> None:
+        """Bring what shows the run to the front."""
 
     def pick_profile(self) -> None:
         """Choose the profile that the next run starts with."""
@@ -87,7 +91,7 @@ class StartsRuns(RunScreen):
         workspace = self.studio.workspace
         card = self.studio.state.profile
         rows = [
-            Row(name, Content.assemble(clean(name).ljust(20), (_origin(path), "$text-muted")), name)
+            Row(name, Content.assemble(clean(name).ljust(20), (_origin(path), "$muted")), name)
             for name, path in list_profiles(workspace).items()
         ]
 

@@ -71,6 +71,7 @@ class TrainScreen(StartsRuns, RunScreen):
         self.query_one("#loss-pane", Pane).fill(self._plot)
         self.query_one("#log-pane", Pane).fill(self._log)
         self._is_filled = True
+        self.go_to(self.pane)
         self.hear_all()
 
     def hear(self, source: Source) -> None:
@@ -87,21 +88,22 @@ class TrainScreen(StartsRuns, RunScreen):
                 empty = (
                     f"No datasets/ in {self.studio.workspace.root}.\ngptstudio init . makes one."
                 )
-                self._datasets.show(dataset_rows(state.datasets, self._width), empty)
+                self._datasets.show(dataset_rows(state.datasets), empty)
             case "profile":
                 self._show_stages()
             case "worker":
                 self._show_stages()
+
+    def watch_run(self) -> None:
+        """Where one pane is shown at a time, that is the curve."""
+        if self.alone:
+            self.go_to(self.query_one("#loss-pane", Pane))
 
     def first_pane(self) -> Pane:
         """The run on the plot; where there is none yet, the stages that would make one."""
         if not self.studio.state.chosen:
             return self.query_one("#stages-pane", Pane)
         return self.query_one("#loss-pane" if self.alone else "#runs-pane", Pane)
-
-    @property
-    def _width(self) -> int:
-        return max(20, self._runs.size.width)
 
     def _show_runs(self) -> None:
         state = self.studio.state
@@ -113,7 +115,7 @@ class TrainScreen(StartsRuns, RunScreen):
             self.call_after_refresh(self._fill)
         empty = f"No run yet in {self.studio.workspace.logs}.\ns starts one."
         chosen = self._runs.chosen
-        self._runs.show(run_rows(state.runs, self._width), empty)
+        self._runs.show(run_rows(state.runs), empty)
         if state.chosen and not state.pinned and chosen != state.chosen:
             self._runs.choose(state.chosen)
         live = sum(run.state in LIVE for run in state.runs)
@@ -138,7 +140,7 @@ class TrainScreen(StartsRuns, RunScreen):
 
     def _show_stages(self) -> None:
         state = self.studio.state
-        self._stages.show(stage_rows(state, self._width), "reading the profile ...")
+        self._stages.show(stage_rows(state), "reading the profile ...")
 
     @on(OptionList.OptionHighlighted, "#runs")
     def _settle_on_run(self, event: OptionList.OptionHighlighted) -> None:

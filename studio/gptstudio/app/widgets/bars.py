@@ -50,7 +50,7 @@ class TabBar(Static):
         place = self._workspace if len(self._workspace) <= room else self._workspace[-room:]
         if room < 8:
             return left
-        return Content.assemble(left.pad_right(room + 2 - len(place)), (place, "$text-muted"))
+        return Content.assemble(left.pad_right(room + 2 - len(place)), (place, "$muted"))
 
 
 class StatusBar(Static):
@@ -115,5 +115,5 @@ class PaneBar(Static):
             else Content(f" {title} ")
             for number, title in enumerate(titles)
         ]
-        hint = Content.styled("  tab: next", "$text-muted")
+        hint = Content.styled("  tab: next", "$muted")
         self.update(fitted([(0, Content("").join(names)), (1, hint)], self.size.width or 78, ""))

@@ -40,4 +40,4 @@ def _line(kind: str, text: str) -> Content:
     if kind == "what":
         return Content.assemble(("✗ ", "$text-error bold"), (text, "bold"))
     label = {"where": "where: ", "fix": "to do: "}[kind]
-    return Content.assemble((label, "$text-muted"), text)
+    return Content.assemble((label, "$muted"), text)

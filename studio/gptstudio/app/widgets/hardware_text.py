@@ -22,7 +22,7 @@ NAME_MOST, OWNER_MOST, RUN_MOST = 18, 12, 24
 COLUMNS = ("label", "name", "bar", "memory", "use", "temperature", "power")
 DROPPED = ("name", "power", "temperature", "bar", "memory", "use")
 
-MUTED = "$text-muted"
+MUTED = "$muted"
 READING = "looking at the hardware ..."
 
 

@@ -49,11 +49,8 @@ class Pane(Vertical):
 
     def fill(self, content: Widget) -> None:
         """Put in what the pane is for, once it has been made."""
-        had_focus = self.target.has_focus
         self.target = content
         self.mount(content)
-        if had_focus:
-            content.focus()
 
     def say(self, extra: str) -> None:
         """Put a few words behind the title; outside text is fine."""

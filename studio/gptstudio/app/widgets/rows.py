@@ -17,14 +17,16 @@ class Row:
 
     Args:
         id: Unique in the list, and lasting.
-        content: What is shown; its width is the list's own.
+        content: What is shown at the left; it gives way where there is little room.
         text: What the filter looks in, and what is copied.
+        right: What is shown at the right.
         disabled: Whether the cursor passes over it.
     """
 
     id: str
     content: Content
     text: str
+    right: Content | None = None
     disabled: bool = False
 
 
@@ -84,6 +86,15 @@ class Rows(OptionList, inherit_bindings=False):
         row = self._row()
         return row.text if row else ""
 
+    def on_resize(self) -> None:
+        """Lay the rows out anew."""
+        for index, row in enumerate(self._shown):
+            self.replace_option_prompt_at_index(index, self._laid_out(row))
+
+    def _laid_out(self, row: Row) -> Content:
+        width = self.size.width
+        return spread(row.content, row.right, width) if width and row.right else row.content
+
     def _row(self) -> Row | None:
         if self.highlighted is None or self.highlighted >= len(self._shown):
             return None
@@ -100,13 +111,13 @@ class Rows(OptionList, inherit_bindings=False):
             )
         if [row.id for row in rows] == [row.id for row in self._shown]:
             for index, (before, now) in enumerate(zip(self._shown, rows, strict=True)):
-                if before.content != now.content or before.disabled != now.disabled:
-                    self.replace_option_prompt_at_index(index, now.content)
+                if (before.content, before.right) != (now.content, now.right):
+                    self.replace_option_prompt_at_index(index, self._laid_out(now))
             self._shown = rows
             return
         kept = self.chosen
         self._shown = rows
-        self.set_options(Option(row.content, row.id, row.disabled) for row in rows)
+        self.set_options(Option(self._laid_out(row), row.id, row.disabled) for row in rows)
         self.choose(kept)
         if self.highlighted is None and any(not row.disabled for row in rows):
             self.action_first()
