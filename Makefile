@@ -1,6 +1,6 @@
 # Two commands set everything up: `make studio` (or `make demo` without a screen) and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help studio demo test check bench clean
+.PHONY: help studio demo test check bench pictures clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,9 +36,13 @@ check: $(STAMP) ## lint, format, types, boundaries
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure: tokenizing, training throughput
+bench: $(STAMP) ## measure: the studio, tokenizing, training throughput
+	@$(BIN)/python benchmarks/studio.py
 	@$(BIN)/python benchmarks/tokenize.py
 	@$(BIN)/python benchmarks/train_throughput.py
+
+pictures: $(STAMP) ## draw the README's pictures from a real run
+	@$(BIN)/python docs/pictures.py
 
 clean: ## remove the environment, caches and the demo workspace
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
