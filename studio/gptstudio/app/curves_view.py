@@ -53,12 +53,14 @@ class View:
         axis: What lies along the plots.
         smoothing: Weight of the running mean.
         window: Newest steps that are shown.
+        follow: Whether the plots go with the newest step.
     """
 
     log_scale: bool = False
     axis: Axis = "step"
     smoothing: float = 0.0
     window: float = math.inf
+    follow: bool = True
 
     def words(self, run: str, overlay: str) -> str:
         """What is set, beside the name of the run."""
@@ -68,6 +70,7 @@ class View:
         words += ["log"] if self.log_scale else []
         words += [f"smoothed {self.smoothing:g}"] if self.smoothing else []
         words += [f"last {human_count(self.window)} steps"] if self.window < math.inf else []
+        words += [] if self.follow else ["held"]
         return "  ".join(word for word in words if word)
 
 

@@ -178,6 +178,7 @@ KEYS: tuple[Key, ...] = (
         ),
         Key("monitor.wider", "comma", "window(-1)", "Wider", "Show more steps"),
         Key("monitor.reset", "0", "reset", "Reset", "Show everything, unsmoothed and linear"),
+        Key("monitor.follow", "f", "toggle_follow", "Follow", "Go with the newest step, or stay"),
         Key("monitor.overlay", "o", "overlay", "Overlay", "Draw another run over this one"),
     ),
     *_group(

@@ -21,6 +21,7 @@ class State:
 
     Attributes:
         runs: Every run, the newest first.
+        last_words: What failed and lost runs printed last, by run; raw.
         chosen: Name of the run that is shown; empty: there is none.
         pinned: Whether the person chose it; otherwise the newest live one is shown.
         overlay: Name of the run drawn over it; empty: none.
@@ -36,6 +37,7 @@ class State:
     """
 
     runs: list[Status] = field(default_factory=list)
+    last_words: dict[str, list[str]] = field(default_factory=dict)
     chosen: str = ""
     pinned: bool = False
     overlay: str = ""

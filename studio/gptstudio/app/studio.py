@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
     from gptstudio.services.data_answers import Answer
+    from gptstudio.services.metrics import Metrics
+    from gptstudio.services.runs import Runs
 
 
 def _train() -> Screen[None]:
@@ -168,21 +170,43 @@ class Studio(App[None], inherit_bindings=False):
                 self.state.profile, self.state.stages = message.value, {}
                 self.sources.know_profile(message.value)
                 self.look_at_stages()
+            case "metrics":
+                self._take_metrics(message.value)
             case "worker":
                 self._take_answers(message.value)
             case source:
                 setattr(self.state, source, message.value)
         self._tell(message.source)
 
-    def _take_runs(self, runs: list[Status]) -> None:
-        outputs = [run.outputs for run in self.state.runs]
-        self.state.runs = runs
+    def _take_runs(self, heard: "Runs") -> None:
+        before, runs = self.state.runs, heard.all
+        outputs = [run.outputs for run in before]
+        self.state.runs, self.state.last_words = runs, heard.last_words
         self.state.heard_runs = True
+        self._say_what_ended(before, runs)
         self.sources.know_runs(runs)
         if not self.state.pinned or self.state.status is None:
             self._choose(choose_run(runs))
         if outputs != [run.outputs for run in runs]:  # a stage has ended
             self.look_at_stages()
+
+    def _say_what_ended(self, before: list[Status], runs: list[Status]) -> None:
+        lived = {run.run for run in before if run.state in LIVE}
+        for run in runs:
+            if run.run in lived and run.state not in LIVE:
+                said = f"{run.run} is {run.state}"
+                self.say(said, "information" if run.state in ("done", "stopped") else "error")
+
+    def _take_metrics(self, heard: "dict[str, Metrics]") -> None:
+        """Keep the curves, and pass on warnings that are news."""
+        before = self.state.metrics.get(self.state.chosen)
+        self.state.metrics = heard
+        now = heard.get(self.state.chosen)
+        if before is None or now is None:
+            return
+        for event in now.recent[before.num_recent - now.num_recent :]:
+            if now.num_recent > before.num_recent and event.kind == "warning":
+                self.say(getattr(event.payload(), "message", ""), "warning")
 
     def _take_answers(self, answers: "list[Answer]") -> None:
         from gptstudio.services.data_answers import Counted, Failure, StagesFound
@@ -224,7 +248,7 @@ class Studio(App[None], inherit_bindings=False):
 
     def _tell(self, source: Source) -> None:
         screen = self._studio_screen()
-        if screen is None or not screen.is_mounted:
+        if screen is None or not screen.is_whole:
             return
         if source == "runs":
             screen.hear_runs()
@@ -233,7 +257,7 @@ class Studio(App[None], inherit_bindings=False):
 
     def _tick(self) -> None:
         """Once a second: ages grow also where nothing is said."""
-        if (screen := self._studio_screen()) is not None and screen.is_mounted:
+        if (screen := self._studio_screen()) is not None and screen.is_whole:
             screen.hear_runs()
             screen.mark_stale()
 

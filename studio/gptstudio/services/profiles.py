@@ -1,6 +1,6 @@
 """A profile as the studio shows it: its stages, what it changes, its size, or what is wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ class ProfileCard:
         size: Parameters and memory, in words.
         bytes_per_token: To guess tokens by.
         error: What is wrong with it.
+        catalogue: Every profile there is, by name.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ProfileCard:
     size: str = ""
     bytes_per_token: float = 4.0
     error: UserError | None = None
+    catalogue: dict[str, Path] = field(default_factory=dict)
 
 
 def read_card(workspace: Workspace, name: str) -> ProfileCard:
@@ -49,7 +51,7 @@ def read_card(workspace: Workspace, name: str) -> ProfileCard:
         path = find_profile(workspace, name)
         profile = read_profile(path)
     except UserError as error:
-        return ProfileCard(name, path, error=error)
+        return ProfileCard(name, path, error=error, catalogue=list_profiles(workspace))
     return ProfileCard(
         name,
         path,
@@ -57,6 +59,7 @@ def read_card(workspace: Workspace, name: str) -> ProfileCard:
         tuple(describe_changes(profile)),
         describe_size(profile),
         bytes_per_token(workspace, profile),
+        catalogue=list_profiles(workspace),
     )
 
 
@@ -70,7 +73,7 @@ class ProfileWatch:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._name = ""
-        self._seen: tuple[str, object] | None = None
+        self._seen: tuple[str, object, tuple[str, ...]] | None = None
 
     def choose(self, name: str) -> None:
         """Watch the profile of that name from now on; empty: the likeliest."""
@@ -79,7 +82,7 @@ class ProfileWatch:
     def read(self) -> ProfileCard | None:
         """The card, where it is another than at the last call."""
         name = self._name = self._name or self._likeliest()
-        seen = (name, self._stamp(name))
+        seen = (name, self._stamp(name), tuple(list_profiles(self._workspace)))
         if seen == self._seen:
             return None
         card = read_card(self._workspace, name)

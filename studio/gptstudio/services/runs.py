@@ -1,11 +1,30 @@
 """The runs of a workspace, looked at again and again: what has ended is not read twice."""
 
 import os
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gptcore.control import is_alive
+from gptcore.journal import last_lines
 from gptcore.status import LIVE, Status, observe
-from gptcore.workspace import Workspace
+from gptcore.workspace import RunPaths, Workspace
+
+#: Lines of the log that tell of a failure, and how far back they are looked for.
+TELLING_LINES = 3
+_LOOK_BACK = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Every run at one moment.
+
+    Args:
+        all: The newest first.
+        last_words: What the processes of failed and lost runs printed last, by run; raw.
+    """
+
+    all: list[Status] = field(default_factory=list)
+    last_words: dict[str, list[str]] = field(default_factory=dict)
 
 
 class _Seen(NamedTuple):
@@ -13,6 +32,7 @@ class _Seen(NamedTuple):
 
     stamp: tuple[int, int, int]
     status: Status
+    last_words: list[str]
 
 
 class RunBook:
@@ -26,8 +46,8 @@ class RunBook:
         self._workspace = workspace
         self._seen: dict[str, _Seen] = {}
 
-    def read(self) -> list[Status]:
-        """Every run as it is now, the newest first.
+    def read(self) -> Runs:
+        """Every run as it is now.
 
         Raises:
             OSError: The folder of the records cannot be read.
@@ -38,7 +58,9 @@ class RunBook:
             names = []
         self._seen = {name: seen for name in names if (seen := self._look(name)) is not None}
         runs = [seen.status for seen in self._seen.values()]
-        return sorted(runs, key=lambda status: status.started, reverse=True)
+        runs.sort(key=lambda status: status.started, reverse=True)
+        words = {name: seen.last_words for name, seen in self._seen.items() if seen.last_words}
+        return Runs(runs, words)
 
     def _look(self, name: str) -> _Seen | None:
         run = self._workspace.run(name)
@@ -54,7 +76,20 @@ class RunBook:
             if settled or (before.status.state in LIVE and is_alive(run)):
                 return before
         status = observe(run)
-        return None if status is None else _Seen(stamp, status)
+        if status is None:
+            return None
+        words = _last_words(run) if status.state in ("failed", "lost") else []
+        return _Seen(stamp, status, words)
+
+
+def _last_words(run: RunPaths) -> list[str]:
+    """The end of what others than our own report have printed; those lines begin with the time."""
+    try:
+        lines = [line.decode(errors="replace") for line in last_lines(run.log, _LOOK_BACK)]
+    except OSError:
+        return []
+    foreign = [line for line in lines if line.strip() and not line.startswith("[")]
+    return foreign[-TELLING_LINES:]
 
 
 def choose_run(runs: list[Status]) -> str:

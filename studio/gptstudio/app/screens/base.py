@@ -128,9 +128,14 @@ class StudioScreen(Screen[None], inherit_bindings=False):
             for view in self._views:
                 view.pause()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its parts are there: not before it is mounted, nor while the app goes down."""
+        return self.is_mounted and bool(self.query(HintBar))
+
     def hear_all(self) -> None:
         """Show the state as it is."""
-        if self.is_mounted:
+        if self.is_whole:
             self.hear_runs()
             for source in self.SOURCES:
                 self.hear(source)
@@ -139,7 +144,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         """Show how the chosen run stands: status line and error bar."""
         status = self.studio.state.status
         self.query_one(StatusBar).show(status)
-        self.query_one(ErrorBar).show(status)
+        words = self.studio.state.last_words.get(status.run, []) if status else []
+        self.query_one(ErrorBar).show(status, words)
         self.hear("runs")
 
     @property

@@ -42,7 +42,11 @@ class LogsScreen(RunScreen):
     def _say_where(self) -> None:
         path = self._view.path
         name = self.studio.workspace.relative(path) if path else ""
-        self.query_one(Pane).say("  ".join(word for word in (name, self._view.position) if word))
+        view = self._view
+        shown = "" if view.level == "all" else f"{view.level} only"
+        wrapped = "wrapped" if view.wrapping else ""
+        words = (name, view.position, shown, wrapped, view.busy)
+        self.query_one(Pane).say("  ".join(word for word in words if word))
 
     def action_toggle_follow(self) -> None:
         """Stay at the end as the file grows, or where one is."""

@@ -64,6 +64,7 @@ class MonitorScreen(RunScreen):
             plot.log_scale = view.log_scale and panel.may_be_log
             plot.axis = view.axis
             plot.smoothing = view.smoothing
+            plot.follow = view.follow
             lines, message = panel_lines(state, panel, view)
             plot.show(lines, message)
         self.panes[0].say(view.words(clean(state.chosen), clean(state.overlay)))
@@ -86,6 +87,11 @@ class MonitorScreen(RunScreen):
     def action_window(self, by: int) -> None:
         """Show fewer of the newest steps, or more."""
         self._view.window = _next(WINDOWS, self._view.window, by)
+        self._draw()
+
+    def action_toggle_follow(self) -> None:
+        """Go with the newest step, or stay where the plots end now."""
+        self._view.follow = not self._view.follow
         self._draw()
 
     def action_reset(self) -> None:

@@ -86,13 +86,11 @@ class StartsRuns(RunScreen):
     def pick_profile(self) -> None:
         """Choose the profile that the next run starts with."""
         from gptstudio.app.dialogs.pick import Pick
-        from gptstudio.catalog import list_profiles
 
-        workspace = self.studio.workspace
         card = self.studio.state.profile
         rows = [
-            Row(name, Content.assemble(clean(name).ljust(20), (_origin(path), "$muted")), name)
-            for name, path in list_profiles(workspace).items()
+            Row(name, Content(clean(name)), name, Content.styled(clean(str(path.parent)), "$muted"))
+            for name, path in (card.catalogue if card else {}).items()
         ]
 
         def picked(name: str | None) -> None:
@@ -138,7 +136,3 @@ def _own_copy(path: Path, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     shutil.copyfile(path, folder / path.name)
     return folder / path.name
-
-
-def _origin(path: Path) -> str:
-    return str(path.parent)

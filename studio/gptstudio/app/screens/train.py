@@ -59,6 +59,8 @@ class TrainScreen(StartsRuns, RunScreen):
 
     def _fill(self) -> None:
         """Make what shows the run; the lists are there to be used while that is going on."""
+        if not self.is_whole:
+            return
         from gptstudio.app.widgets.file_view import FileView
         from gptstudio.app.widgets.hardware_strip import HardwareStrip
         from gptstudio.app.widgets.plot import Plot
