@@ -53,7 +53,8 @@ def workspace(tmp_path: Path, engine_python: Path) -> Iterator[Workspace]:
 def list_live(workspace: Workspace) -> list[Status]:
     if not workspace.logs.is_dir():
         return []
-    found = [observe(RunPaths(path.name, path)) for path in workspace.logs.iterdir()]
+    folders = [path for path in workspace.logs.iterdir() if path.is_dir()]
+    found = [observe(RunPaths(path.name, path)) for path in folders]
     return [status for status in found if status and status.state in LIVE]
 
 

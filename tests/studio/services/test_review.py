@@ -1,0 +1,90 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from gptcore.control import FileLock
+from gptcore.profile import Profile, read_profile, write_profile
+from gptcore.status import Status, write_status
+from gptcore.workspace import Workspace, make_private_dir
+from gptstudio.app.dialogs.review import sheet
+from gptstudio.services.review import review
+
+
+@pytest.fixture
+def profile(workspace: Workspace) -> Profile:
+    return read_profile(workspace.profiles / "tiny.toml", ["pretrain.max_steps=500"])
+
+
+def put_run(workspace: Workspace, profile: Profile, **fields: object) -> None:
+    run = workspace.run("before")
+    make_private_dir(run.folder)
+    run.profile.write_text(write_profile(profile))
+    status = Status("before", "done", started=1.0, device="cpu")
+    for name, value in fields.items():
+        setattr(status, name, value)
+    write_status(run, status)
+
+
+def test_data_steps_and_memory_are_counted(workspace: Workspace, profile: Profile) -> None:
+    found = review(workspace, profile)
+    assert found.problem is None
+    assert (found.files, found.bytes) == (1, 480)
+    assert 100 < found.tokens < 300
+    assert found.steps == 500
+    assert found.trained_tokens == 500 * profile.pretrain.batch_size * 64
+    assert found.need is not None
+    assert found.need.total > 0
+    assert found.seconds is None
+
+
+def test_steps_come_from_the_data_where_no_number_is_set(workspace: Workspace) -> None:
+    (workspace.datasets / "a.txt").write_text("some text to learn from\n" * 40_000)
+    profile = read_profile(workspace.profiles / "tiny.toml", ["pretrain.epochs=2"])
+    found = review(workspace, profile)
+    per_step = profile.pretrain.batch_size * profile.model.context_length
+    assert found.steps == pytest.approx(found.tokens * 0.9 * 2 / per_step, rel=0.2)
+
+
+def test_time_is_told_from_a_run_of_the_same_kind_alone(
+    workspace: Workspace, profile: Profile
+) -> None:
+    put_run(workspace, profile, tokens_per_s=1000.0)
+    found = review(workspace, profile)
+    assert found.like == "before"
+    assert found.seconds == pytest.approx(found.trained_tokens / 1000)
+    wider = read_profile(workspace.profiles / "tiny.toml", ["model.emb_dim=64"])
+    assert review(workspace, wider).seconds is None
+    put_run(workspace, profile, tokens_per_s=1000.0, device="cuda:0")
+    assert review(workspace, profile).seconds is None
+
+
+def test_a_live_run_on_the_device_is_waited_for(workspace: Workspace, profile: Profile) -> None:
+    put_run(workspace, profile, state="running")
+    with FileLock(workspace.run("before").lock) as lock:
+        assert lock.acquire()
+        assert review(workspace, profile).waits_for == "before"
+    assert review(workspace, profile).waits_for == ""
+
+
+def test_what_stands_in_the_way_is_a_problem_not_an_exception(
+    workspace: Workspace, profile: Profile
+) -> None:
+    (workspace.datasets / "a.txt").unlink()
+    found = review(workspace, profile)
+    assert found.problem is not None
+    text = sheet(found, None, 60).plain
+    assert "there is no text to train on" in text
+    assert "to do" in text
+
+
+@pytest.mark.parametrize("width", [30, 44, 70])
+def test_the_sheet_keeps_to_its_width_and_shows_hostile_names(
+    workspace: Workspace, profile: Profile, width: int, tmp_path: Path
+) -> None:
+    evil = "\x1b[2J[bold]x[/] " * 3
+    found = dataclasses.replace(review(workspace, profile), waits_for=evil, warnings=(evil,) * 9)
+    lines = sheet(found, None, width).plain.splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line.isprintable() for line in lines)
+    assert any("and 5 more warnings" in line for line in lines)
