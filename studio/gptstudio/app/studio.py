@@ -1,6 +1,7 @@
 """The app: modes, keys, the state that screens show, and the sources that fill it."""
 
 import gc
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -337,6 +338,17 @@ class Studio(App[None], inherit_bindings=False):
             goes = "goes" if len(live) == 1 else "go"
             said = f"{names} {goes} on; back to it: {command(self.workspace)}"
         self.exit(message=said)
+
+    def _fatal_error(self) -> None:
+        """Close with a sentence in place of Textual's pages of locals."""
+        from rich.text import Text
+
+        from gptstudio.app.crash import crash_report
+
+        error = sys.exception()
+        if error is not None:
+            said = crash_report(error, self.workspace.logs)
+            self.panic(Text(clean(said, lines=True)))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key that works here, by name."""
