@@ -1,5 +1,6 @@
 """Content digests of files, remembered so that an unchanged file is not read again."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -92,8 +93,16 @@ def _load(store: Path) -> dict[str, object]:
 
 
 def _remember(store: Path, entries: dict[str, object]) -> None:
-    """Add entries; others that write at the same time keep theirs."""
-    make_private_dir(store.parent)
+    """Add entries; others that write at the same time keep theirs.
+
+    Where nothing can be written, as in a workspace of others, they are not remembered.
+    """
+    with contextlib.suppress(OSError):
+        make_private_dir(store.parent)
+        _add(store, entries)
+
+
+def _add(store: Path, entries: dict[str, object]) -> None:
     with store.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_atomic(store, json.dumps({**_load(store), **entries}, indent=0), durable=False)

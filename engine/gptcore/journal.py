@@ -72,16 +72,23 @@ class JournalReader:
                         yield line
 
 
+#: Bytes from the end of a file beyond which its last lines are not looked for.
+LOOK_BACK = 1 << 18
+
+
 def last_lines(path: Path, count: int) -> list[bytes]:
-    """The last `count` whole lines of a file of any size, oldest first."""
+    """The last `count` whole lines of a file of any size, oldest first.
+
+    No further back than `LOOK_BACK` bytes: a line may be as long as the file.
+    """
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return []
     with file:
-        position = file.seek(0, os.SEEK_END)
+        position = end = file.seek(0, os.SEEK_END)
         tail = b""
-        while position > 0 and tail.count(b"\n") <= count:
+        while position > 0 and tail.count(b"\n") <= count and end - position < LOOK_BACK:
             step = min(1 << 16, position)
             position -= step
             file.seek(position)

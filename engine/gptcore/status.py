@@ -90,6 +90,8 @@ def observe(run: RunPaths) -> Status | None:
     """The status as it is now: a run that says it lives, but holds no lock, is lost."""
     alive = is_alive(run)  # before the file: a run that ends in between is not lost
     status = read_status(run)
+    if status is not None:
+        status.run = run.name  # a record that was copied or moved is a run of its own
     if status is not None and status.state in LIVE and not alive:
         status.state = "lost"
         status.message = "its supervisor died without a word"

@@ -47,6 +47,9 @@ class Ticket:
         self._folder = make_private_dir(workspace.queue)
         self._lock = FileLock(self._folder / "lock")
         with self._locked():
+            for left in self._folder.glob(f"[0-9]*-{run.name}"):  # by an attempt that was killed
+                if left.name.partition("-")[2] == run.name:
+                    left.unlink(missing_ok=True)
             numbers = [number for number, _, _ in self._tickets()]
             self._number = max(numbers, default=0) + 1
             write_atomic(self._path, " ".join(devices))

@@ -69,7 +69,16 @@ def root(
 
         place = Workspace.locate(workspace)
         raise typer.Exit(open_or_print(place, readonly=readonly, ascii_only=ascii_only))
-    elif workspace is not None:
+        return
+    if readonly or ascii_only is not None:
+        from gptcore.errors import UserError
+
+        raise UserError(
+            "--readonly, --ascii and --unicode are for the studio, not for a command",
+            where=f"gptstudio {context.invoked_subcommand}",
+            fix="leave them out; gptstudio --readonly opens the studio to look on",
+        )
+    if workspace is not None:
         context.default_map = _defaults(workspace)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.state import State
 from gptstudio.app.widgets.plot import Line
 from gptstudio.app.widgets.plot_axes import Unit
@@ -80,12 +80,10 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
         return [], "No run yet.\n1 then s starts one."
     metrics = state.metrics.get(state.chosen)
     if metrics is None:
-        return [], f"reading {clean(state.chosen)} ..."
+        return [], f"reading {steady(state.chosen)} ..."
     stage = trained_stage(metrics)
     if stage is None:
-        status = state.status
-        at = f"\nin stage {clean(status.stage)}" if status and status.stage else ""
-        return [], f"{clean(state.chosen)} has no steps yet{at}"
+        return [], _why_empty(state)
     start = _start(stage, view)
     lines = [
         Line(label, stage.curve(metric, view.axis).since(start), "second" if number else "line")
@@ -97,8 +95,21 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
     if over is not None:
         metric, _ = panel.metrics[0]
         curve = over.curve(metric, view.axis).since(start)
-        lines.append(Line(clean(state.overlay), curve, "overlay"))
+        lines.append(Line(steady(state.overlay), curve, "overlay"))
     return lines, ""
+
+
+def _why_empty(state: State) -> str:
+    """Why a run has no curve."""
+    run, status = steady(state.chosen), state.status
+    if status is None:
+        return f"{run} has no steps"
+    if status.state == "queued":
+        return f"{run} is queued\n{steady(status.message)}"
+    if status.state == "done":
+        return f"{run} is done without a step:\nits stages were up to date"
+    at = f"\nin stage {steady(status.stage)}" if status.stage else ""
+    return f"{run} has no steps yet{at}"
 
 
 def loss_lines(state: State) -> tuple[list[Line], str]:

@@ -71,6 +71,7 @@ class Feed:
         self._post = post
         self._wanted = threading.Event()
         self._wake = threading.Event()
+        self._taken = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._loop, name=f"feed-{source}", daemon=True)
 
@@ -89,6 +90,10 @@ class Feed:
             if not self._thread.is_alive() and not self._ended:
                 self._thread.start()
 
+    def taken(self) -> None:
+        """Its last message has been taken: while none is, asking on would only fill memory."""
+        self._taken.set()
+
     def wake(self) -> None:
         """Ask at once rather than when the interval is over."""
         self._wake.set()
@@ -96,8 +101,8 @@ class Feed:
     def end(self) -> None:
         """Ask no more; a question under way is left to itself."""
         self._ended = True
-        self._wanted.set()
-        self._wake.set()
+        for event in (self._wanted, self._wake, self._taken):
+            event.set()
 
     def _loop(self) -> None:
         while not self._ended:
@@ -108,7 +113,9 @@ class Feed:
             except Exception as error:  # whatever it is, the pane says so and the thread lives on
                 message = Unheard(self.source, describe(error))
             if not self._ended:
+                self._taken.clear()
                 self._post(message)
+                self._taken.wait()
                 self._wake.wait(self.interval)
 
 
@@ -141,9 +148,8 @@ class Freshness:
         return self._reasons.get(source, "")
 
     def restart(self, source: Source) -> None:
-        """It has rested on purpose: count from now."""
-        if source in self._heard:
-            self._heard[source] = time.monotonic()
+        """It is asked from now on, for the first time or after a rest."""
+        self._heard[source] = time.monotonic()
 
 
 def describe(error: BaseException) -> str:

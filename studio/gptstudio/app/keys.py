@@ -42,6 +42,8 @@ class Key:
         title: A word or two for the footer.
         description: For the help and the palette.
         hint: Place in the footer, from 1; 0: not there.
+        states: Those of the run in which the footer names it; none: always.
+        changes: Whether it does something to runs, which `--readonly` refuses.
         priority: Whether it works in a text field and under a dialog too.
         group: The heading of the help that it stands under.
         scope: Where it works.
@@ -53,6 +55,8 @@ class Key:
     title: str
     description: str
     hint: int = 0
+    states: tuple[str, ...] = ()
+    changes: bool = False
     priority: bool = False
     group: str = ""
     scope: Scope = "everywhere"
@@ -115,12 +119,64 @@ KEYS: tuple[Key, ...] = (
     *_group(
         "The run",
         "run",
-        Key("run.pause", "p", "pause", "Pause", "Pause the run, or let it go on", hint=2),
-        Key("run.checkpoint", "c", "checkpoint", "Checkpoint", "Write a checkpoint now", hint=3),
-        Key("run.sample", "m", "sample", "Sample", "Let the model write a few words now"),
-        Key("run.resume", "R", "resume", "Resume", "Go on with a run that has ended early"),
-        Key("run.stop", "S", "stop", "Stop", "Write a checkpoint, then end the run", hint=4),
-        Key("run.kill", "K", "kill", "Kill", "End the run's processes at once"),
+        Key(
+            "run.pause",
+            "p",
+            "pause",
+            "Pause",
+            "Pause the run, or let it go on",
+            hint=2,
+            states=("running", "paused"),
+            changes=True,
+        ),
+        Key(
+            "run.checkpoint",
+            "c",
+            "checkpoint",
+            "Checkpoint",
+            "Write a checkpoint now",
+            hint=3,
+            states=("running",),
+            changes=True,
+        ),
+        Key(
+            "run.sample",
+            "m",
+            "sample",
+            "Sample",
+            "Let the model write a few words now",
+            changes=True,
+        ),
+        Key(
+            "run.resume",
+            "R",
+            "resume",
+            "Resume",
+            "Go on with a run that has ended early",
+            hint=2,
+            states=("stopped", "failed", "lost"),
+            changes=True,
+        ),
+        Key(
+            "run.stop",
+            "S",
+            "stop",
+            "Stop",
+            "Write a checkpoint, then end the run",
+            hint=4,
+            states=("queued", "starting", "running", "paused"),
+            changes=True,
+        ),
+        Key(
+            "run.kill",
+            "K",
+            "kill",
+            "Kill",
+            "End the run's processes at once",
+            hint=5,
+            states=("stopping",),
+            changes=True,
+        ),
     ),
     *_group(
         "Train",
@@ -132,8 +188,9 @@ KEYS: tuple[Key, ...] = (
             "Start",
             "Look at what a run would take, then start it",
             hint=1,
+            changes=True,
         ),
-        Key("train.edit", "e", "edit_profile", "Edit", "Edit the profile in $EDITOR"),
+        Key("train.edit", "e", "edit_profile", "Edit", "Edit the profile in $EDITOR", changes=True),
         Key(
             "train.differences",
             "d",
@@ -320,5 +377,9 @@ def hints(*scopes: Scope) -> tuple[Key, ...]:
 
 def label(key: Key) -> str:
     """The first of its keys as people write it."""
-    first = key.keys.partition(",")[0]
-    return _WRITTEN.get(first, first)
+    return labels(key).partition(" ")[0]
+
+
+def labels(key: Key) -> str:
+    """All of its keys as people write them."""
+    return " ".join(_WRITTEN.get(name, name) for name in key.keys.split(","))

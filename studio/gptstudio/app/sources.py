@@ -1,5 +1,6 @@
 """The sources behind the screens: each a service of its own, asked by a thread of its own."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ class Sources:
         """Ask this one at once."""
         self.feeds[source].wake()
 
+    def taken(self, source: Source) -> None:
+        """Its last message has been taken."""
+        self.feeds[source].taken()
+
     def show_runs(self, names: Sequence[str]) -> None:
         """Read the metrics of these runs."""
         self._metrics.wanted = tuple(names)
@@ -121,9 +126,13 @@ class _MetricsSource:
             name: self._readers.get(name) or MetricsReader(self._workspace.run(name).events)
             for name in wanted
         }
-        for reader in self._readers.values():
-            if reader.read(FIRST_PART):
-                self.more()
+        for name, reader in self._readers.items():
+            try:
+                if reader.read(FIRST_PART):
+                    self.more()
+            except OSError:
+                if name == wanted[0]:
+                    raise  # an overlay that cannot be read takes nothing else away
         if before == {name: reader.num_read for name, reader in self._readers.items()}:
             return None
         return {name: reader.snapshot() for name, reader in self._readers.items()}
@@ -194,17 +203,20 @@ class _DataSource:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._client: DataClient | None = None
+        self._making = threading.Lock()  # the interface asks, and a feed waits for answers
 
     @property
     def client(self) -> "DataClient":
         from gptstudio.services.data_client import DataClient
 
-        self._client = self._client or DataClient(self._workspace)
+        with self._making:
+            self._client = self._client or DataClient(self._workspace)
         return self._client
 
     def read(self) -> "list[Answer] | None":
         return self.client.wait_for_some(WORKER_WAIT) or None
 
     def close(self) -> None:
+        """Let it end; where it hangs, it ends with its input."""
         if self._client is not None:
-            self._client.close()
+            threading.Thread(target=self._client.close, daemon=True).start()

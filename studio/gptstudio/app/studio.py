@@ -9,15 +9,16 @@ from textual.app import App, SystemCommand
 from textual.events import Event, Key
 from textual.message import Message
 from textual.screen import Screen
-from textual.worker import Worker, WorkerState
 
+from gptcore.events import Warn
 from gptcore.status import LIVE, Status
-from gptcore.text import clean
+from gptcore.text import steady
 from gptcore.workspace import Workspace
 from gptstudio.app.ascii import AsciiFilter
-from gptstudio.app.feeds import Freshness, Heard, Source, Unheard, describe
-from gptstudio.app.keys import KEYS, bindings
-from gptstudio.app.screens.base import StudioScreen
+from gptstudio.app.feeds import Freshness, Heard, Source, Unheard
+from gptstudio.app.jobs import Done, Started
+from gptstudio.app.keys import KEYS, bindings, label
+from gptstudio.app.screens.base import SMALLEST, StudioScreen
 from gptstudio.app.sources import INTERVALS, Sources
 from gptstudio.app.state import State
 from gptstudio.app.themes import DARK, LIGHT
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from gptstudio.services.data_answers import Answer
     from gptstudio.services.metrics import Metrics
     from gptstudio.services.runs import Runs
+
+
+#: Lines of passing news that are shown, and characters of each: it must not hide the screen.
+MOST_NEWS = 8
+LONGEST_NEWS = 300
 
 
 def _train() -> Screen[None]:
@@ -84,19 +90,6 @@ class Studio(App[None], inherit_bindings=False):
     DEFAULT_MODE = "train"
     BINDINGS = bindings("everywhere")
 
-    class Done(Message):
-        """Something that was asked for is done, or failed.
-
-        Args:
-            said: What became of it, not yet cleaned.
-            severity: Of the toast.
-        """
-
-        def __init__(self, said: str, severity: "SeverityLevel") -> None:
-            super().__init__()
-            self.said = said
-            self.severity = severity
-
     def __init__(
         self, workspace: Workspace, *, readonly: bool = False, ascii_only: bool = False
     ) -> None:
@@ -106,8 +99,9 @@ class Studio(App[None], inherit_bindings=False):
         self.ascii_only = ascii_only
         self.actions = RunActions(workspace, readonly=readonly)
         self.state = State()
-        self.sources = Sources(workspace, self._post)
+        self.sources = Sources(workspace, self.post)
         self._freshness = Freshness()
+        self._started = ""  # from here, and not seen among the runs yet
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         # Chosen before anything is styled, it need not all be styled a second time.
@@ -124,12 +118,17 @@ class Studio(App[None], inherit_bindings=False):
         first one changes comes too late for the second: the words typed behind a search's key
         would be taken for commands.
         """
+        if isinstance(event, Key) and self._is_too_small() and event.key != "ctrl+q":
+            return  # what a key would do cannot be seen
         if isinstance(event, Key) and not event.is_forwarded and not self._is_typing():
             active = self.screen.active_bindings.get(event.key)
             if active is not None and active.enabled:
                 await self.run_action(active.binding.action, active.node)
                 return
         await super().on_event(event)
+
+    def _is_too_small(self) -> bool:
+        return self.size.width < SMALLEST[0] or self.size.height < SMALLEST[1]
 
     def _is_typing(self) -> bool:
         """Whether a text field has the focus: then all keys are its own, in their order."""
@@ -150,7 +149,7 @@ class Studio(App[None], inherit_bindings=False):
         """Runs go on; the threads that looked at them need not."""
         self.sources.end()
 
-    def _post(self, message: Message) -> None:
+    def post(self, message: Message) -> None:
         """Take a message from any thread, also while the app is going down."""
         try:
             self.post_message(message)
@@ -162,6 +161,7 @@ class Studio(App[None], inherit_bindings=False):
     def on_heard(self, message: Heard) -> None:
         """Keep what a source said and let the screen show it."""
         self._freshness.heard(message.source)
+        self.sources.taken(message.source)
         if message.value is None:
             return
         match message.source:
@@ -173,6 +173,9 @@ class Studio(App[None], inherit_bindings=False):
                 self.look_at_stages()
             case "metrics":
                 self._take_metrics(message.value)
+            case "datasets":
+                self.state.datasets = message.value
+                self.look_at_stages()
             case "worker":
                 self._take_answers(message.value)
             case source:
@@ -182,32 +185,43 @@ class Studio(App[None], inherit_bindings=False):
     def _take_runs(self, heard: "Runs") -> None:
         before, runs = self.state.runs, heard.all
         outputs = [run.outputs for run in before]
-        self.state.runs, self.state.last_words = runs, heard.last_words
+        self.state.runs, self.state.run_profiles = runs, heard.profiles
+        self.state.last_words = heard.last_words
         self.state.heard_runs = True
         self._say_what_ended(before, runs)
         self.sources.know_runs(runs)
-        if not self.state.pinned or self.state.status is None:
+        if self.state.status is not None:
+            self._started = ""
+        elif self.state.chosen != self._started or not self._started:
             self._choose(choose_run(runs))
         if outputs != [run.outputs for run in runs]:  # a stage has ended
             self.look_at_stages()
 
     def _say_what_ended(self, before: list[Status], runs: list[Status]) -> None:
-        lived = {run.run for run in before if run.state in LIVE}
-        for run in runs:
-            if run.run in lived and run.state not in LIVE:
-                said = f"{run.run} is {run.state}"
-                self.say(said, "information" if run.state in ("done", "stopped") else "error")
+        now = {run.run: run for run in runs}
+        for run in before:
+            if run.state not in LIVE:
+                continue
+            if run.run not in now:
+                pids = f"{run.supervisor_pid} {run.stage_pid or ''}".strip()
+                said = f"the record of {run.run} is gone; its processes may still run: {pids}"
+                self.say(said, "error")
+            elif (state := now[run.run].state) not in LIVE:
+                ended_well = state in ("done", "stopped")
+                self.say(f"{run.run} is {state}", "information" if ended_well else "error")
 
     def _take_metrics(self, heard: "dict[str, Metrics]") -> None:
         """Keep the curves, and pass on warnings that are news."""
         before = self.state.metrics.get(self.state.chosen)
         self.state.metrics = heard
         now = heard.get(self.state.chosen)
-        if before is None or now is None:
-            return
-        for event in now.recent[before.num_recent - now.num_recent :]:
-            if now.num_recent > before.num_recent and event.kind == "warning":
-                self.say(getattr(event.payload(), "message", ""), "warning")
+        if before is None or now is None or before.share < 1.0:
+            return  # what is read of the past is no news
+        new = now.num_recent - before.num_recent
+        for event in now.recent[-new:] if new > 0 else ():
+            payload = event.payload()
+            if isinstance(payload, Warn):
+                self.say(payload.message, "warning")
 
     def _take_answers(self, answers: "list[Answer]") -> None:
         from gptstudio.services.data_answers import Counted, Failure, StagesFound
@@ -217,8 +231,11 @@ class Studio(App[None], inherit_bindings=False):
             match answer:
                 case StagesFound():
                     self.state.stages = {stage.stage: stage for stage in answer.stages}
+                    self.state.stages_problem = ""
                 case Counted():
                     self.state.counts[answer.path] = answer.counts
+                case Failure(path=None):
+                    self.state.stages_problem = answer.reason
                 case Failure(path=str(path)):
                     self.state.uncounted[path] = answer.reason
 
@@ -231,16 +248,19 @@ class Studio(App[None], inherit_bindings=False):
     def on_unheard(self, message: Unheard) -> None:
         """A source failed: its panes will say so."""
         self._freshness.unheard(message.source, message.reason)
+        self.sources.taken(message.source)
 
-    def on_studio_done(self, message: Done) -> None:
+    def on_done(self, message: Done) -> None:
         """Say it, and look at the runs again."""
-        self.say(message.said, message.severity)
+        self.say(message.said, "error" if message.failed else "information")
         self.sources.wake("runs")
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """No worker dies silently, and none takes the studio down."""
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.say(f"{event.worker.name} failed: {describe(event.worker.error)}", "error")
+    def on_started(self, message: Started) -> None:
+        """A run has been started from here: show it, whatever was shown before."""
+        self._started = message.run
+        self._choose(message.run)
+        self.say(message.said)
+        self.sources.wake("runs")
 
     def staleness(self, source: Source) -> tuple[float, str]:
         """Seconds for which a source has been silent (0: it is fresh), and why."""
@@ -277,13 +297,8 @@ class Studio(App[None], inherit_bindings=False):
 
     # The chosen run
 
-    def follow_newest(self) -> None:
-        """Show whatever run is started next."""
-        self.state.pinned = False
-
     def choose_run(self, name: str) -> None:
         """Show this run from now on, whatever starts later."""
-        self.state.pinned = True
         self._choose(name)
         self._tell("runs")
 
@@ -321,7 +336,8 @@ class Studio(App[None], inherit_bindings=False):
         from gptstudio.app.dialogs.help import Help
 
         if not isinstance(self.screen, Help):
-            self.push_screen(Help())
+            screen = self._studio_screen()
+            self.push_screen(Help(screen.SCOPES if screen else ()))
 
     def action_say_how_to_quit(self) -> None:
         """Ctrl-C is for a person's fingers, not for a run."""
@@ -334,7 +350,7 @@ class Studio(App[None], inherit_bindings=False):
         live = [run.run for run in self.state.runs if run.state in LIVE]
         said = None
         if live:
-            names = ", ".join(clean(name) for name in live)
+            names = ", ".join(steady(name) for name in live)
             goes = "goes" if len(live) == 1 else "go"
             said = f"{names} {goes} on; back to it: {command(self.workspace)}"
         self.exit(message=said)
@@ -348,7 +364,7 @@ class Studio(App[None], inherit_bindings=False):
         error = sys.exception()
         if error is not None:
             said = crash_report(error, self.workspace.logs)
-            self.panic(Text(clean(said, lines=True)))
+            self.panic(Text(steady(said, lines=True)))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key that works here, by name."""
@@ -361,8 +377,8 @@ class Studio(App[None], inherit_bindings=False):
             if key.id in active:
                 node, binding = active[key.id]
                 yield SystemCommand(
-                    f"{key.title}",
-                    f"{key.description}  ({binding.key_display or binding.key})",
+                    f"{key.description}  ({label(key)})",
+                    key.group,
                     _runs(self, binding.action, node),
                 )
         yield SystemCommand("Theme", "Dark or light", self.action_turn_theme)
@@ -373,7 +389,9 @@ class Studio(App[None], inherit_bindings=False):
 
     def say(self, text: str, severity: "SeverityLevel" = "information") -> None:
         """Passing news; outside text is fine."""
-        self.notify(clean(text, lines=True), severity=severity, markup=False)
+        lines = steady(text, lines=True).splitlines()
+        said = "\n".join(line[:LONGEST_NEWS] for line in lines[:MOST_NEWS])
+        self.notify(said, severity=severity, markup=False)
 
 
 def _runs(app: Studio, action: str, node: Any) -> Callable[[], Any]:

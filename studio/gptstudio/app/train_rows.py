@@ -8,7 +8,7 @@ from textual.content import Content
 
 from gptcore.stages import STAGES
 from gptcore.status import LIVE, Status
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.state import State
 from gptstudio.app.widgets.rows import Row
 from gptstudio.app.words import mark, state_of
@@ -30,14 +30,14 @@ def _run_row(run: Status) -> Row:
     words = [state_of(run)]
     if run.state in LIVE and run.total_steps:
         words = [run.stage, f"{min(1.0, run.step / run.total_steps):.0%}"]
-    elif run.state not in LIVE and run.started:
-        words.append(_age(time.time() - run.started))
+    elif run.state not in LIVE and run.heartbeat:
+        words.append(_age(time.time() - run.heartbeat))
     if run.val_loss is not None:
-        words.append(f"{run.val_loss:.3f}")
+        words.append(f"val {run.val_loss:.3f}")
     elif run.loss is not None:
-        words.append(f"{run.loss:.3f}")
-    left = Content.assemble(mark(run.state), " ", clean(run.run))
-    right = Content.styled(" ".join(clean(word) for word in words), "$muted")
+        words.append(f"loss {run.loss:.3f}")
+    left = Content.assemble(mark(run.state), " ", steady(run.run))
+    right = Content.styled(" ".join(steady(word) for word in words), "$muted")
     return Row(run.run, left, run.run, right)
 
 
@@ -57,33 +57,36 @@ def stage_rows(state: State) -> list[Row]:
     changed = Content.styled(f"{len(card.changes)} changed", "$muted")
     if card.error is not None:
         changed = Content.styled("broken", "$text-error")
-    name = Content.assemble(("profile ", "$muted"), (clean(card.name), "bold"))
+    name = Content.assemble(("profile ", "$muted"), (steady(card.name), "bold"))
     rows = [Row("profile", name, card.name, changed)]
     if card.error is not None:
         lines = str(card.error).splitlines()
         return rows + [
-            Row(f" {number}", Content.styled(clean(line), "$text-error"), line, disabled=True)
+            Row(f" {number}", Content.styled(steady(line), "$text-error"), line, disabled=True)
             for number, line in enumerate(lines)
         ]
     stages = card.profile.pipeline.stages if card.profile else []
+    if state.stages_problem:
+        why = Content.styled(steady(state.stages_problem), "$text-warning")
+        rows.append(Row(" problem", why, state.stages_problem, disabled=True))
     return rows + [row for stage in stages for row in _stage_rows(state, stage)]
 
 
 def _stage_rows(state: State, stage: str) -> list[Row]:
     """A stage with its state; under a stale one, why it is."""
     known = STAGES.get(stage)
-    title = known.title if known else clean(stage)
-    run = state.status
-    sign, words = "", "looking ..."
+    title = known.title if known else steady(stage)
+    run = state.newest_of_profile
+    sign, words = "", "not known" if state.stages_problem else "looking ..."
     if found := state.stages.get(stage):
         sign = {"up to date": "done", "stale": "stale"}.get(found.condition, "")
         words = found.condition
-    if run is not None and run.stage == stage and run.state in (*LIVE, "failed"):
+    if run is not None and run.stage == stage and run.state in (*LIVE, "failed", "lost"):
         sign, words = run.state, state_of(run)
     left = Content.assemble(mark(sign), " ", title)
     rows = [Row(stage, left, stage, Content.styled(words, "$muted"))]
     for number, reason in enumerate(found.reasons if found and found.condition == "stale" else ()):
-        why = Content.styled(f"  {clean(reason)}", "$text-warning")
+        why = Content.styled(f"  {steady(reason)}", "$text-warning")
         rows.append(Row(f" {stage}{number}", why, reason, disabled=True))
     return rows
 
@@ -95,7 +98,7 @@ def dataset_rows(tree: "DatasetTree | None") -> list[Row]:
     rows = []
     for file in tree.files():
         sign = mark("done") if file.in_mix else Content.styled("·", "$muted")
-        left = Content.assemble(sign, " ", clean(file.path))
+        left = Content.assemble(sign, " ", steady(file.path))
         right = Content.styled(human_bytes(file.size), "$muted")
         rows.append(Row(file.path, left, file.path, right))
     return rows

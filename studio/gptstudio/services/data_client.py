@@ -75,8 +75,8 @@ class _Job:
 class DataClient:
     """Counts files and looks at stages, in a process that is started when first needed.
 
-    `count`, `count_all`, `stages` and `drop_counts` only note what is wanted and may be called from
-    any thread; one other thread calls `wait` again and again. What was asked for last comes first.
+    `count`, `count_all` and `stages` only note what is wanted and may be called from any thread;
+    one other thread calls `wait` again and again. What was asked for last comes first.
 
     Args:
         workspace: Whose files.
@@ -129,12 +129,16 @@ class DataClient:
         with self._lock:
             self._later.clear()
             running = self._running.what if self._running else None
+            stays = not isinstance(running, _Text)
             for file in files:
                 text = _Text(file, separator)
+                stays = stays or _same(running, text)
                 if (answer := self._look_up(text)) is not None:
                     known.append(answer)
                 elif file.path not in self._wanted and not _same(running, text):
                     self._later[file.path] = text
+            if self._running is not None and not stays:
+                self._running.is_dropped = True
         self._wake()
         return known
 
@@ -147,16 +151,6 @@ class DataClient:
         """
         with self._lock:
             self._want(self._job(None, _Profile(path, text)))
-        self._wake()
-
-    def drop_counts(self) -> None:
-        """Forget the files that are still to be counted, and leave the one at work."""
-        with self._lock:
-            self._later.clear()
-            for key in [key for key in self._wanted if key is not None]:
-                del self._wanted[key]
-            if self._running is not None and self._running.key is not None:
-                self._running.is_dropped = True
         self._wake()
 
     def _look_up(self, text: _Text) -> Counted | Failure | None:

@@ -106,10 +106,6 @@ class HardwareMonitor:
         self._known: dict[int, _Known] = {}
         self._cpu_before: tuple[float, float] | None = None
 
-    def close(self) -> None:
-        """End the session with NVML."""
-        self._nvml.close()
-
     def read(self, runs: Mapping[int, str] | None = None) -> Hardware:
         """Look.
 

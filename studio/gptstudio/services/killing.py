@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from gptcore.control import is_alive
+from gptcore.control import FileLock, is_alive
 from gptcore.errors import UserError
-from gptcore.status import LIVE, Status
+from gptcore.status import LIVE, Status, read_status, write_status
 from gptcore.workspace import RunPaths
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the kernel may take to end what was killed: a device's memory is given back first.
 KILL_TIMEOUT = 10.0
+#: Seconds to wait for the lock: a reader that asks whether it is held holds it for an instant.
+LOCK_TIMEOUT = 2.0
 
 
 def kill_run(run: RunPaths, status: Status, *, timeout: float = KILL_TIMEOUT) -> None:
@@ -50,6 +52,20 @@ def kill_run(run: RunPaths, status: Status, *, timeout: float = KILL_TIMEOUT) ->
                 fix="one may hang in the driver or on a disk: see ps and dmesg",
             )
         time.sleep(0.02)
+    _record(run)
+
+
+def _record(run: RunPaths) -> None:
+    """Put down that a person has ended it: it is not lost."""
+    lock = FileLock(run.lock)
+    if not lock.acquire(LOCK_TIMEOUT):
+        return  # somebody has started it again
+    with lock:  # so the status has no other writer
+        status = read_status(run)
+        if status is not None:
+            status.state, status.message = "stopped", "it was killed"
+            status.eta_s = None
+            write_status(run, status)
 
 
 def _kill(run: RunPaths, doomed: "Iterable[psutil.Process]") -> None:

@@ -8,6 +8,7 @@ from gptcore.errors import UserError
 from gptcore.workspace import Workspace
 from gptstudio.catalog import find_profile, list_profiles
 from gptstudio.services.datasets import bytes_per_token
+from gptstudio.services.runs import profile_name
 
 if TYPE_CHECKING:
     from gptcore.profile import Profile
@@ -25,7 +26,6 @@ class ProfileCard:
         path: Its file.
         profile: The settings; None where they cannot be read.
         changes: What differs from the defaults, a line each, harmless.
-        size: Parameters and memory, in words.
         bytes_per_token: To guess tokens by.
         error: What is wrong with it.
         catalogue: Every profile there is, by name.
@@ -35,7 +35,6 @@ class ProfileCard:
     path: Path | None = None
     profile: "Profile | None" = None
     changes: tuple[str, ...] = ()
-    size: str = ""
     bytes_per_token: float = 4.0
     error: UserError | None = None
     catalogue: dict[str, Path] = field(default_factory=dict)
@@ -44,7 +43,7 @@ class ProfileCard:
 def read_card(workspace: Workspace, name: str) -> ProfileCard:
     """The profile called `name`; what is wrong with it is in the card."""
     from gptcore.profile import read_profile
-    from gptstudio.profile_text import describe_changes, describe_size
+    from gptstudio.profile_text import describe_changes
 
     path = None
     try:
@@ -57,14 +56,15 @@ def read_card(workspace: Workspace, name: str) -> ProfileCard:
         path,
         profile,
         tuple(describe_changes(profile)),
-        describe_size(profile),
         bytes_per_token(workspace, profile),
         catalogue=list_profiles(workspace),
     )
 
 
 class ProfileWatch:
-    """Reads the chosen profile again whenever its file has changed.
+    """Reads the chosen profile again whenever its file has changed, or something was made.
+
+    A new tokenizer tells better how many tokens a file holds.
 
     Args:
         workspace: Where to look for it.
@@ -73,7 +73,7 @@ class ProfileWatch:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._name = ""
-        self._seen: tuple[str, object, tuple[str, ...]] | None = None
+        self._seen: tuple[object, ...] | None = None
 
     def choose(self, name: str) -> None:
         """Watch the profile of that name from now on; empty: the likeliest."""
@@ -82,7 +82,8 @@ class ProfileWatch:
     def read(self) -> ProfileCard | None:
         """The card, where it is another than at the last call."""
         name = self._name = self._name or self._likeliest()
-        seen = (name, self._stamp(name), tuple(list_profiles(self._workspace)))
+        profiles = list_profiles(self._workspace)
+        seen = (name, _stamp(profiles.get(name)), tuple(profiles), _stamp(self._workspace.models))
         if seen == self._seen:
             return None
         card = read_card(self._workspace, name)
@@ -94,24 +95,15 @@ class ProfileWatch:
         names = list_profiles(self._workspace)
         frozen = self._workspace.logs.glob("*/profile.toml")
         for path in sorted(frozen, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
-            if (name := _name_in(path)) in names:
+            if (name := profile_name(path)) in names:
                 return name
         return FIRST_CHOICE if FIRST_CHOICE in names else next(iter(names), FIRST_CHOICE)
 
-    def _stamp(self, name: str) -> object:
-        path = list_profiles(self._workspace).get(name)
-        try:
-            found = path.stat() if path else None
-        except OSError:
-            return None
-        return found and (str(path), found.st_mtime_ns, found.st_size, found.st_ino)
 
-
-def _name_in(path: Path) -> str:
-    import tomllib
-
+def _stamp(path: Path | None) -> tuple[str, int, int, int] | None:
+    """What a file or folder looks like now; None: it is not there."""
     try:
-        name = tomllib.loads(path.read_text(encoding="utf-8")).get("name", "")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return ""
-    return name if isinstance(name, str) else ""
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return found and (str(path), found.st_mtime_ns, found.st_size, found.st_ino)

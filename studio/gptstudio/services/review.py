@@ -1,5 +1,6 @@
 """What a run would take, before it is started: data, tokens, steps, time, memory, and who waits."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ class Review:
 
     Args:
         profile: Its settings.
-        stages: Those it would perform.
+        stages: Those of the pipeline that it would look at.
+        up_to_date: Those of them that it would skip: nothing they depend on has changed.
         files: How many files it would learn from.
         bytes: Of these files.
         tokens: About how many these are.
@@ -29,6 +31,7 @@ class Review:
         like: The run whose speed was measured.
         need: Memory of pretraining on one device; None where there is none.
         device: As in the setting `engine.device`, `auto` resolved to `cpu` or `cuda`.
+        devices: Indices of the GPUs that it would use, as NVML counts them.
         waits_for: Run that holds the device; empty: it would start at once.
         warnings: What it would go without.
         problem: Why it cannot be started; None: it can.
@@ -36,6 +39,7 @@ class Review:
 
     profile: "Profile"
     stages: tuple[str, ...]
+    up_to_date: frozenset[str] = frozenset()
     files: int = 0
     bytes: int = 0
     tokens: int = 0
@@ -45,19 +49,20 @@ class Review:
     like: str = ""
     need: "Estimate | None" = None
     device: str = "cpu"
+    devices: tuple[int, ...] = ()
     waits_for: str = ""
     warnings: tuple[str, ...] = ()
     problem: UserError | None = None
 
 
-def review(workspace: Workspace, profile: "Profile") -> Review:
+def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str] = ()) -> Review:
     """Look at what a run of `profile` would take; may block.
 
     Args:
         workspace: Where it would run.
         profile: Its settings.
+        up_to_date: Stages that need not be performed, as far as is known.
     """
-    from gptcore.devices import visible_devices
     from gptcore.formats import find_text_files
     from gptcore.memory import estimate_run
     from gptstudio.preflight import preflight
@@ -75,17 +80,18 @@ def review(workspace: Workspace, profile: "Profile") -> Review:
         problem = error
     except OSError as error:
         problem = UserError(error.strerror or str(error), where=str(error.filename or ""))
-    device = profile.engine.device
-    if device == "auto":
-        device = "cuda" if visible_devices() else "cpu"
+    skipped = frozenset(up_to_date) & set(stages)
+    trains = "pretrain" in stages and "pretrain" not in skipped
+    device, devices = _devices(profile)
     tokens = round(sum(sizes) / bytes_per_token(workspace, profile))
-    steps = _steps(profile, tokens) if "pretrain" in stages else 0
+    steps = _steps(profile, tokens) if trains else 0
     step_tokens = profile.pretrain.batch_size * profile.model.context_length
     runs = list_runs(workspace)
     speed, like = _measured_speed(workspace, profile, runs, on_gpu=device != "cpu")
     return Review(
         profile=profile,
         stages=stages,
+        up_to_date=skipped,
         files=len(sizes),
         bytes=sum(sizes),
         tokens=tokens,
@@ -93,8 +99,9 @@ def review(workspace: Workspace, profile: "Profile") -> Review:
         trained_tokens=steps * step_tokens,
         seconds=steps * step_tokens / speed if speed and steps else None,
         like=like,
-        need=estimate_run(_on(profile, device)) if "pretrain" in stages else None,
+        need=estimate_run(_on(profile, device)) if trains else None,
         device=device,
+        devices=devices,
         waits_for=_holder(runs, device),
         warnings=warnings,
         problem=problem,
@@ -108,6 +115,22 @@ def _steps(profile: "Profile", tokens: int) -> int:
     held_out = profile.data.pretrain.held_out
     per_step = settings.batch_size * profile.model.context_length
     return max(1, round(tokens * (1 - held_out)) * settings.epochs // per_step)
+
+
+def _devices(profile: "Profile") -> tuple[str, tuple[int, ...]]:
+    """The device with `auto` resolved, and the GPUs that it stands for."""
+    from gptcore.devices import visible_devices
+
+    device = profile.engine.device
+    if device == "cpu":
+        return device, ()
+    visible = [each.index for each in visible_devices()]
+    if device == "auto":
+        device = "cuda" if visible else "cpu"
+    kind, _, number = device.partition(":")
+    if number:
+        return device, tuple(visible[int(number) : int(number) + 1])
+    return device, tuple(visible[: profile.engine.processes]) if kind == "cuda" else ()
 
 
 def _on(profile: "Profile", device: str) -> "Profile":

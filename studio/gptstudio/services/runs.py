@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from gptcore.control import is_alive
@@ -20,10 +21,12 @@ class Runs:
 
     Args:
         all: The newest first.
+        profiles: Name of the profile that each was started with, by run.
         last_words: What the processes of failed and lost runs printed last, by run; raw.
     """
 
     all: list[Status] = field(default_factory=list)
+    profiles: dict[str, str] = field(default_factory=dict)
     last_words: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -32,6 +35,7 @@ class _Seen(NamedTuple):
 
     stamp: tuple[int, int, int]
     status: Status
+    profile: str
     last_words: list[str]
 
 
@@ -59,8 +63,9 @@ class RunBook:
         self._seen = {name: seen for name in names if (seen := self._look(name)) is not None}
         runs = [seen.status for seen in self._seen.values()]
         runs.sort(key=lambda status: status.started, reverse=True)
+        profiles = {name: seen.profile for name, seen in self._seen.items()}
         words = {name: seen.last_words for name, seen in self._seen.items() if seen.last_words}
-        return Runs(runs, words)
+        return Runs(runs, profiles, words)
 
     def _look(self, name: str) -> _Seen | None:
         run = self._workspace.run(name)
@@ -79,7 +84,8 @@ class RunBook:
         if status is None:
             return None
         words = _last_words(run) if status.state in ("failed", "lost") else []
-        return _Seen(stamp, status, words)
+        profile = before.profile if before else ""
+        return _Seen(stamp, status, profile or profile_name(run.profile), words)
 
 
 def _last_words(run: RunPaths) -> list[str]:
@@ -90,6 +96,17 @@ def _last_words(run: RunPaths) -> list[str]:
         return []
     foreign = [line for line in lines if line.strip() and not line.startswith("[")]
     return foreign[-TELLING_LINES:]
+
+
+def profile_name(path: Path) -> str:
+    """The name in a profile's file; empty where it cannot be read."""
+    import tomllib
+
+    try:
+        name = tomllib.loads(path.read_text(encoding="utf-8")).get("name", "")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def choose_run(runs: list[Status]) -> str:

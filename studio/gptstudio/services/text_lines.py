@@ -14,7 +14,7 @@ the bytes close to it alone, the same read forwards and backwards, in the middle
 import re
 from typing import Literal
 
-from gptcore.text import clean
+from gptcore.text import clean, show_unseen
 
 CHUNK = 8 << 10
 LONGEST = 2 * CHUNK
@@ -27,12 +27,7 @@ Mode = Literal["log", "data"]
 _LINE_FEED = ord("\n")
 #: What follows ESC [ in a colour sequence (SGR).
 _COLOUR = re.compile(rb"[0-9;:]{0,64}m")
-#: Characters that are not seen, or that terminals disagree about the width of.
-_UNSEEN = re.compile(
-    "[\u00ad\u115f\u1160\u180b-\u180f\u200b-\u200d\u2060-\u2064\u206a-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff9-\ufffb\U0001f3fb-\U0001f3ff\U000e0000-\U000e0fff]"
-)
-#: Those of them that only vary the look of the character before.
+#: Unseen characters that only vary the look of the one before.
 _VARIATIONS = re.compile("[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
 
 
@@ -113,9 +108,4 @@ def show(raw: bytes, mode: Mode) -> str:
         return text
     if mode == "log":
         text = _VARIATIONS.sub("", text)
-    return _UNSEEN.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return show_unseen(text)

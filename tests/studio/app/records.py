@@ -12,7 +12,7 @@ import pytest
 from gptcore import events
 from gptcore.control import FileLock
 from gptcore.journal import JournalWriter
-from gptcore.status import State, Status, write_status
+from gptcore.status import LIVE, State, Status, write_status
 from gptcore.workspace import RunPaths, Workspace, make_private_dir
 from gptstudio.services.hardware import Hardware, HardwareMonitor, Host
 from tests.fake_nvml import GIB, FakeGpu, FakeNvml
@@ -59,6 +59,7 @@ def record(
     run.profile.write_text(f'name = "{profile}"\n')
     run.log.write_text("\n".join(LOG if log is None else log) + "\n", errors="surrogateescape")
     _write_events(run, steps, height)
+    started = time.time() - days * DAY
     known = Status(
         run=name,
         state=state,
@@ -73,8 +74,8 @@ def record(
         memory=3 << 30,
         device="cpu",
         attempt=1,
-        started=time.time() - days * DAY,
-        heartbeat=time.time(),
+        started=started,
+        heartbeat=time.time() if state in LIVE else started,
     )
     for field, value in fields.items():
         setattr(known, field, value)

@@ -9,6 +9,7 @@ import pytest
 from gptcore.workspace import Workspace
 from gptstudio.app import feeds
 from gptstudio.app.feeds import STALE_SECONDS, Feed, Freshness, Heard, Unheard
+from gptstudio.app.jobs import Done, Job
 from gptstudio.app.studio import Studio
 from gptstudio.app.widgets.pane import Pane
 from gptstudio.services.hardware import Hardware, HardwareMonitor
@@ -81,7 +82,8 @@ def test_a_source_that_raises_marks_its_pane_and_recovers(
         assert "no GPU here" in shown(studio)  # what was last known stays
         # The others go on.
         record(workspace, "r-2", days=1)
-        await until(pilot, lambda: studio.state.chosen == "r-2")
+        await until(pilot, lambda: len(studio.state.runs) == 2)
+        studio.choose_run("r-2")
         await until(pilot, lambda: "loss 2.32" in shown(studio))
         assert not is_stale(studio, "Runs")
         assert not is_stale(studio, "Loss")
@@ -154,10 +156,10 @@ def test_a_job_that_fails_unforeseen_is_said_and_the_studio_lives(workspace: Wor
     record(workspace, "r-1", "stopped", steps=100)
 
     async def script(studio: Studio, pilot: StudioPilot) -> None:
-        def work() -> None:
+        def work() -> Done:
             raise ZeroDivisionError("[red]nobody thought of it\x1b[2J")
 
-        studio.run_worker(work, name="the job", thread=True, exit_on_error=False)
+        Job("the job", work, studio.post)
         said = "the job failed: ZeroDivisionError"
         await until(pilot, lambda: said in shown(studio))
         assert "[red]nobody" in shown(studio)
@@ -181,7 +183,7 @@ def test_an_action_that_fails_unforeseen_is_said_and_the_studio_lives(
         await pilot.press("R")
         await until(pilot, lambda: "Resume r-1" in shown(studio))
         await pilot.press("enter")
-        await until(pilot, lambda: "ZeroDivisionError: nobody thought of it" in shown(studio))
+        await until(pilot, lambda: "failed: ZeroDivisionError: nobody" in shown(studio))
         await pilot.press("2")
         await until(pilot, lambda: studio.current_mode == "data")
 
@@ -256,10 +258,12 @@ class Box:
 
     def __init__(self) -> None:
         self.messages: list[Heard | Unheard] = []
+        self.taken: Callable[[], None] = lambda: None
 
     def post(self, message: object) -> None:
         assert isinstance(message, Heard | Unheard)
         self.messages.append(message)
+        self.taken()
 
     def holds(self, count: int) -> None:
         wait_for(lambda: len(self.messages) >= count, 10)
@@ -272,6 +276,7 @@ def feed_of() -> Iterator[Callable[..., tuple[Feed, Box]]]:
     def make(ask: Callable[[], object], interval: float = 0.01) -> tuple[Feed, Box]:
         box = Box()
         made.append(Feed("runs", ask, interval, box.post))
+        box.taken = made[-1].taken
         return made[-1], box
 
     yield make
@@ -320,6 +325,17 @@ def test_a_feed_that_is_woken_asks_at_once(feed_of: Callable[..., tuple[Feed, Bo
     feed.end()
 
 
+def test_a_feed_waits_until_its_message_is_taken(feed_of: Callable[..., tuple[Feed, Box]]) -> None:
+    feed, box = feed_of(lambda: 7)
+    box.taken = lambda: None
+    feed.want(True)
+    box.holds(1)
+    time.sleep(0.1)
+    assert len(box.messages) == 1
+    feed.taken()
+    box.holds(2)
+
+
 def test_staleness_is_told_after_some_seconds_and_a_rest_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -347,4 +363,4 @@ def test_a_post_after_the_end_does_no_harm(workspace: Workspace) -> None:
         return studio
 
     studio = drive(workspace, script)
-    studio._post(Heard("runs", []))  # as a thread does that was in the middle of a question
+    studio.post(Heard("runs", []))  # as a thread does that was in the middle of a question

@@ -163,7 +163,9 @@ def test_a_failed_run(place: Workspace, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_a_lost_run(place: Workspace, size: tuple[int, int]) -> None:
     fill(place)
-    record(place, "demo-1", "running", steps=70)  # says that it runs, and holds no lock
+    record(
+        place, "demo-1", "running", steps=70, heartbeat=time.time() - 2.1 * DAY
+    )  # says that it runs, and holds no lock
     check(place, "lost", size, "train")
 
 

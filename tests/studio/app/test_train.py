@@ -42,7 +42,7 @@ def test_an_empty_workspace_says_what_is_missing_and_which_key_helps(workspace: 
     assert "No run yet" in text
     assert "s starts one" in text
     assert "a.txt" in text
-    assert "no run yet: press s to start one" in text.splitlines()[-2]
+    assert "no run yet; s on Train starts one" in text.splitlines()[-2]
 
 
 def test_s_shows_what_a_run_takes_and_starts_it(workspace: Workspace) -> None:
@@ -99,8 +99,8 @@ def test_kill_wants_the_name_of_the_run(workspace: Workspace) -> None:
         assert "that is not its name" in shown(studio)
         assert state_of(workspace, run) == "running"
         await pilot.press("backspace", "backspace", "backspace", *run.replace("-", "-"), "enter")
-        await until(pilot, lambda: state_of(workspace, run) == "lost")
-        await until(pilot, lambda: "is lost" in shown(studio))
+        await until(pilot, lambda: state_of(workspace, run) == "stopped")
+        await until(pilot, lambda: "its processes were killed" in shown(studio))
 
     drive(workspace, script)
 

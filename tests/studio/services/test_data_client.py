@@ -124,7 +124,7 @@ def test_what_takes_long_tells_how_far_it_is_and_gives_way(
     again = wait_for(client, lambda it: isinstance(it, Reading) and it.path == "big.txt")
     assert isinstance(again, Reading)
     assert again.done > first.done, "it goes on where it was left"
-    client.drop_counts()
+    client.count_all([], SEPARATOR)
     client.count(small, "other")
     counted(client, "small")
     assert client.wait(timeout=0.5) is None, "it was left"

@@ -20,10 +20,8 @@ NOBODY = 2**31 - 5
 
 
 @pytest.fixture
-def monitor(tmp_path: Path) -> Iterator[HardwareMonitor]:
-    made = HardwareMonitor(tmp_path)
-    yield made
-    made.close()
+def monitor(tmp_path: Path) -> HardwareMonitor:
+    return HardwareMonitor(tmp_path)
 
 
 def test_a_machine_without_gpu_shows_its_host_and_says_so(

@@ -19,14 +19,14 @@ def begin(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> tuple[RunPat
     return run, status
 
 
-def test_a_killed_run_is_lost_and_can_be_resumed(
+def test_a_killed_run_has_stopped_and_can_be_resumed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     run, status = begin(workspace, monkeypatch)
     kill_run(run, status)
     after = observe(run)
     assert after is not None
-    assert after.state == "lost"
+    assert (after.state, after.message) == ("stopped", "it was killed")
     assert cli("resume", run.name, "--detach").returncode == 0
 
 
@@ -37,7 +37,7 @@ def test_a_run_that_has_ended_is_not_killed(
     kill_run(run, status)
     after = observe(run)
     assert after is not None
-    with pytest.raises(UserError, match="is not running, it is lost"):
+    with pytest.raises(UserError, match="is not running, it is stopped"):
         kill_run(run, after)
 
 

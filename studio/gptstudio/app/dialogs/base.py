@@ -5,13 +5,18 @@ from typing import TypeVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from gptstudio.app.keys import bindings
+from gptstudio.app.screens.base import SMALLEST
 
 Result = TypeVar("Result")
+
+#: Cells of a dialog with its frame, where the screen has them.
+WIDTH = 76
 
 
 class Dialog(ModalScreen[Result | None], inherit_bindings=False):
@@ -28,7 +33,7 @@ class Dialog(ModalScreen[Result | None], inherit_bindings=False):
     Dialog { align: center middle; background: $background 60%; }
     Dialog > Vertical {
         width: 76; max-width: 96%; height: auto; max-height: 92%;
-        background: $surface; border: round $border; padding: 0 1;
+        background: $surface; border: round $border; padding: 0 1; overflow-y: auto;
         border-title-style: bold; border-subtitle-color: $text-muted;
         &.-urgent { border: round $error; }
     }
@@ -47,6 +52,11 @@ class Dialog(ModalScreen[Result | None], inherit_bindings=False):
         box.border_title = Content(self._title)  # never markup
         box.border_subtitle = Content(self._hints)
         yield box
+
+    def on_resize(self, event: Resize) -> None:
+        """What cannot be read cannot be answered."""
+        width, height = event.size
+        self.set_class(width < SMALLEST[0] or height < SMALLEST[1], "-too-small")
 
     def content(self) -> list[Widget]:
         """What is in the box, from top to bottom."""

@@ -5,7 +5,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.dialogs.base import Dialog, text
 from gptstudio.app.keys import bindings
 
@@ -52,7 +52,7 @@ class TypeName(Dialog[bool]):
         """The consequence, and the line to type in."""
         return [
             text(self._consequence),
-            text(Content.assemble("type ", (clean(self._wanted), "bold"), " to go on:")),
+            text(Content.assemble("type ", (steady(self._wanted), "bold"), " to go on:")),
             Input(compact=True),
             Static("", id="mismatch", markup=False),
         ]

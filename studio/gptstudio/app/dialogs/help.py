@@ -1,27 +1,33 @@
-"""Every key that works on this screen, from the one table of them."""
+"""Every key, from the one table of them; those of the screen that is shown come first."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from textual.content import Content
 
 from gptstudio.app.dialogs.reading import Reading
-from gptstudio.app.keys import KEYS, Key, label
+from gptstudio.app.keys import KEYS, Key, Scope, labels
 
-#: Keys that every list, text and dialog has are told in one place each.
-_WIDTH = 11
+#: Width of the keys' column, in cells.
+_WIDTH = max(len(labels(key)) for key in KEYS) + 2
 
 
 class Help(Reading):
-    """The help."""
+    """The help.
 
-    def __init__(self) -> None:
-        super().__init__("Keys", help_text())
+    Args:
+        scopes: Of the screen it is asked for on; their keys come first.
+    """
+
+    def __init__(self, scopes: Sequence[Scope] = ()) -> None:
+        super().__init__("Keys", help_text(scopes))
 
 
-def help_text() -> Content:
+def help_text(scopes: Sequence[Scope] = ()) -> Content:
     """The keys by group, a line each."""
     lines: list[Content] = []
-    for group, keys in groupby(KEYS, key=lambda key: key.group):
+    in_order = sorted(KEYS, key=lambda key: key.scope not in scopes)
+    for group, keys in groupby(in_order, key=lambda key: key.group):
         if lines:
             lines.append(Content(""))
         lines.append(Content.styled(group, "bold"))
@@ -30,4 +36,4 @@ def help_text() -> Content:
 
 
 def _line(key: Key) -> Content:
-    return Content.assemble(("  " + label(key).ljust(_WIDTH), "$text-accent"), key.description)
+    return Content.assemble(("  " + labels(key).ljust(_WIDTH), "$text-accent"), key.description)

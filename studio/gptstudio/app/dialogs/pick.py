@@ -59,8 +59,9 @@ class Pick(Dialog[str]):
         self.query_one(_PickRows).filter(event.value)
 
     @on(Input.Submitted)
-    def _back_to_rows(self) -> None:
-        self.query_one(_PickRows).focus()
+    def _pick_first(self) -> None:
+        if chosen := self.query_one(_PickRows).chosen:
+            self.dismiss(chosen)
 
     @on(OptionList.OptionSelected)
     def _picked(self, event: OptionList.OptionSelected) -> None:

@@ -8,7 +8,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from gptcore.status import Status
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.dialogs.base import Dialog, text
 from gptstudio.app.words import failure_lines
 from gptstudio.changes import change_named
@@ -22,7 +22,7 @@ class Resume(Dialog[list[str]]):
     """
 
     def __init__(self, status: Status) -> None:
-        super().__init__(f"Resume {clean(status.run)}", "enter resume   esc cancel")
+        super().__init__(f"Resume {steady(status.run)}", "enter resume   esc cancel")
         self._status = status
 
     def content(self) -> list[Widget]:
@@ -54,4 +54,4 @@ class Resume(Dialog[list[str]]):
             self.dismiss(settings)
 
     def _say(self, mistake: str) -> None:
-        self.query_one("#mistake", Static).update(clean(mistake))
+        self.query_one("#mistake", Static).update(steady(mistake))

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
-from gptcore.text import clean
-from gptstudio.app.dialogs.base import Dialog
+from gptcore.text import steady
+from gptstudio.app.dialogs.base import WIDTH, Dialog
 from gptstudio.app.keys import bindings
 from gptstudio.services.review import Review
 from gptstudio.text import human_bytes, human_count, human_time
@@ -26,6 +27,8 @@ Fact = tuple[str, str, str]
 _LABELS = 9
 #: Warnings that are shown; the rest is counted.
 _MOST_WARNINGS = 4
+#: Main memory that Python and PyTorch take before any tensor, in bytes.
+_TORCH_ITSELF = 400 << 20
 
 
 class ReviewSheet(Dialog[bool]):
@@ -40,7 +43,8 @@ class ReviewSheet(Dialog[bool]):
     BINDINGS = bindings("review")
 
     def __init__(self, profile: str, hardware: "Hardware | None", *, readonly: bool) -> None:
-        super().__init__(f"Start a run of {clean(profile)}?", "esc cancel")
+        hints = "read-only   esc close" if readonly else "esc cancel"
+        super().__init__(f"Start a run of {steady(profile)}?", hints)
         self._hardware = hardware
         self._readonly = readonly
         self._review: Review | None = None
@@ -53,15 +57,18 @@ class ReviewSheet(Dialog[bool]):
         """Fill the sheet in, now or once it is there."""
         self._review = review
         if self.is_mounted:
-            self.on_mount()
+            self._fill()
 
-    def on_mount(self) -> None:
-        """Show what is known by now."""
+    def on_resize(self, event: Resize) -> None:
+        """Lay the lines out for the new width; a dialog is told its first size too."""
+        super().on_resize(event)
+        self._fill()
+
+    def _fill(self) -> None:
         if self._review is None:
             return
-        place = self.query_one("#sheet", Static)
-        width = max(30, self.query_one(Vertical).container_size.width - 6)
-        place.update(sheet(self._review, self._hardware, min(70, width)))
+        width = max(20, min(WIDTH, self.app.size.width * 96 // 100) - 4)
+        self.query_one("#sheet", Static).update(sheet(self._review, self._hardware, width))
         if self._may_start:
             verb = "queue" if self._review.waits_for else "start"
             hints = Content(f"s or enter {verb}   esc cancel")
@@ -79,7 +86,7 @@ class ReviewSheet(Dialog[bool]):
 
 def sheet(review: Review, hardware: "Hardware | None", width: int) -> Content:
     """The review as lines of at most `width` cells."""
-    facts: list[Fact] = [("stages", ", ".join(review.stages), "")]
+    facts: list[Fact] = [("stages", ", ".join(_stages(review)), "")]
     if review.profile.description:
         facts.append(("", review.profile.description, ""))
     if review.problem is not None:
@@ -99,6 +106,13 @@ def sheet(review: Review, hardware: "Hardware | None", width: int) -> Content:
     return Content("\n").join(line for fact in facts if fact[1] for line in _lines(fact, width))
 
 
+def _stages(review: Review) -> list[str]:
+    return [
+        f"{stage} (up to date: skipped)" if stage in review.up_to_date else stage
+        for stage in review.stages
+    ]
+
+
 def _data(review: Review) -> list[Fact]:
     size, tokens = human_bytes(review.bytes), human_count(review.tokens)
     facts: list[Fact] = [("data", f"{review.files} files, {size}, about {tokens} tokens", "")]
@@ -114,17 +128,22 @@ def _data(review: Review) -> list[Fact]:
 
 
 def _memory(review: Review, need: "Estimate", hardware: "Hardware | None") -> list[Fact]:
-    where = "of main memory" if review.device == "cpu" else "on each GPU"
+    on_cpu = review.device == "cpu"
+    where = "of main memory" if on_cpu else "on each GPU"
     parts = sorted(need.parts().items(), key=lambda part: -part[1])
     told = ", ".join(f"{name} {human_bytes(size)}" for name, size in parts if size)
     facts: list[Fact] = [("memory", f"about {human_bytes(need.total)} {where}", ""), ("", told, "")]
+    if on_cpu:
+        facts.append(("", f"besides some {human_bytes(_TORCH_ITSELF)} for Python and torch", ""))
     if hardware is None:
-        return facts
-    if review.device == "cpu":
-        host = hardware.host
-        return [*facts, _room("free", need.total, host.memory_used, host.memory_total)]
+        return [*facts, ("free", "not looked at yet", "$muted")]
+    if on_cpu:
+        host, taken = hardware.host, need.total + _TORCH_ITSELF
+        return [*facts, _room("free", taken, host.memory_used, host.memory_total)]
     for gpu in hardware.gpus:
         device = gpu.device
+        if device.index not in review.devices:
+            continue
         label = f"GPU{device.index}"
         facts.append(_room(label, need.total, device.memory_used, device.memory_total))
         facts += [("", f"held by {words}", "") for words in _holders(gpu)]
@@ -159,7 +178,7 @@ def _warnings(warnings: Sequence[str]) -> list[Fact]:
 def _lines(fact: Fact, width: int) -> list[Content]:
     """A fact with its label, later lines under its first."""
     label, words, style = fact
-    wrapped = textwrap.wrap(clean(words), max(8, width - _LABELS))
+    wrapped = textwrap.wrap(steady(words), max(8, width - _LABELS))
     return [
         Content.assemble(((label if number == 0 else "").ljust(_LABELS), "$muted"), (line, style))
         for number, line in enumerate(wrapped)

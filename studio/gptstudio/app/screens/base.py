@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.feeds import Source
 from gptstudio.app.keys import Scope, bindings, hints
 from gptstudio.app.widgets.bars import HintBar, PaneBar, StatusBar, TabBar
@@ -78,6 +78,7 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     #: What it shows; its feeds rest while it is hidden. The runs are asked for always.
     SOURCES: ClassVar[frozenset[Source]] = frozenset()
     AUTO_FOCUS = ""
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]  # noqa: RUF012 - as in Textual
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - as in Textual
     BINDINGS = bindings("screen")
 
@@ -94,7 +95,7 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """Tabs, panes, filter, error, status, hints."""
         studio = self.studio
-        place = clean(str(studio.workspace.root))
+        place = steady(str(studio.workspace.root))
         yield TabBar(self.MODE, place, readonly=studio.readonly)
         yield PaneBar(markup=False)
         with Container(id="body"):
@@ -131,7 +132,7 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     @property
     def is_whole(self) -> bool:
         """Whether its parts are there: not before it is mounted, nor while the app goes down."""
-        return self.is_mounted and bool(self.query(HintBar))
+        return self.is_mounted and self.is_attached and bool(self.query(HintBar))
 
     def hear_all(self) -> None:
         """Show the state as it is."""
@@ -143,9 +144,12 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     def hear_runs(self) -> None:
         """Show how the chosen run stands: status line and error bar."""
         status = self.studio.state.status
-        self.query_one(StatusBar).show(status)
+        stale, _ = self.studio.staleness("runs")
+        self.query_one(StatusBar).show(status, stale)
         words = self.studio.state.last_words.get(status.run, []) if status else []
-        self.query_one(ErrorBar).show(status, words)
+        may_resume = "run" in self.SCOPES and not self.studio.readonly
+        self.query_one(ErrorBar).show(status, words, may_resume=may_resume)
+        self.query_one(HintBar).show(status, readonly=self.studio.readonly)
         self.hear("runs")
 
     @property
@@ -202,6 +206,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
             said = f"{width}x{height} is too small: {needed} at least.\nctrl+q quits; runs go on."
             self.query_one("#too-small", Static).update(said)
         self._arrange()
+        if self.focused is None and not too_small and self.is_whole:
+            self.go_to(self.pane)  # what is not seen loses the focus
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """The pane that holds the focus is the current one."""
@@ -219,8 +225,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         for column in self.query(".column"):
             column.display = any(pane.display for pane in column.query(Pane))
         bar = self.query_one(PaneBar)
-        bar.display = alone and len(panes) > 1
-        if bar.display:
+        bar.set_class(alone and len(panes) > 1, "-there")
+        if alone:
             bar.show([pane.name_of_pane for pane in panes], self._current)
 
     # Filter, search, copy
@@ -259,8 +265,12 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         lines = self.query("#filter")
         lines.remove()
         if lines:
-            self.pane.target.focus()
+            self.set_focus(self.pane.target)
+            self.filter_closed()
         return bool(lines)
+
+    def filter_closed(self) -> None:
+        """The pane has the focus again."""
 
     def action_next_match(self, by: int) -> None:
         """Go on to the next match, or back to the one before."""
@@ -300,7 +310,12 @@ class StudioScreen(Screen[None], inherit_bindings=False):
             target.cancel_search()
         elif self._zoomed:
             self.action_zoom()
-        elif self.MODE != "train":
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """There is nothing else to leave but the screen."""
+        if self.MODE != "train":
             self.studio.action_open("train")
 
     def _say_filter(self, target: Filtered) -> None:

@@ -100,6 +100,13 @@ class DataScreen(StudioScreen):
         if self._view.path is not None:
             self.go_to(self._preview_pane)
 
+    def leave(self) -> None:
+        """From the file to the tree, where one is shown at a time; then the screen."""
+        if self.alone and self.pane is self._preview_pane:
+            self.go_to(self.panes[0])
+        else:
+            super().leave()
+
     def action_toggle_wrap(self) -> None:
         """Wrap long lines, or cut them."""
         self._view.action_toggle_wrap()

@@ -1,6 +1,7 @@
 """The log of the chosen run: the file itself, whatever its size."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from textual import on
 from textual.widget import Widget
@@ -22,6 +23,10 @@ class LogsScreen(RunScreen):
     )
     BINDINGS = bindings(*SCOPES)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._log: Path | None = Path()  # none that there is
+
     def body(self) -> Iterator[Widget]:
         """The file."""
         self._view = FileView(id="file")
@@ -33,7 +38,8 @@ class LogsScreen(RunScreen):
             return
         chosen = self.studio.state.chosen
         log = self.studio.workspace.run(chosen).log if chosen else None
-        if log != self._view.path:
+        if log != self._log:
+            self._log = log
             empty = "No run yet: its log will stand here.\n1 then s starts one."
             self._view.show(log, follow=True, mode="log", empty=empty)
             self._say_where()
@@ -43,9 +49,7 @@ class LogsScreen(RunScreen):
         path = self._view.path
         name = self.studio.workspace.relative(path) if path else ""
         view = self._view
-        shown = "" if view.level == "all" else f"{view.level} only"
-        wrapped = "wrapped" if view.wrapping else ""
-        words = (name, view.position, shown, wrapped, view.busy)
+        words = (name, view.position, view.busy)
         self.query_one(Pane).say("  ".join(word for word in words if word))
 
     def action_toggle_follow(self) -> None:

@@ -6,7 +6,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widget import Widget
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.curves_view import PANELS, SMOOTHING, WINDOWS, View, panel_lines
 from gptstudio.app.feeds import Source
 from gptstudio.app.keys import bindings
@@ -67,7 +67,7 @@ class MonitorScreen(RunScreen):
             plot.follow = view.follow
             lines, message = panel_lines(state, panel, view)
             plot.show(lines, message)
-        self.panes[0].say(view.words(clean(state.chosen), clean(state.overlay)))
+        self.panes[0].say(view.words(steady(state.chosen), steady(state.overlay)))
 
     def action_toggle_log_scale(self) -> None:
         """Logarithmic loss, or linear."""
@@ -105,7 +105,7 @@ class MonitorScreen(RunScreen):
 
         state = self.studio.state
         others = [run for run in state.runs if run.run != state.chosen]
-        rows = [Row(run.run, Content(clean(run.run)), run.run) for run in others]
+        rows = [Row(run.run, Content(steady(run.run)), run.run) for run in others]
         if state.overlay:
             rows.insert(0, Row("", Content("none"), "none"))
 

@@ -1,13 +1,15 @@
 """What steers the chosen run, by key, from each screen that is about it."""
 
 from collections.abc import Callable
-from typing import Literal
+
+from textual.message import Message
 
 from gptcore.control import CommandName
 from gptcore.errors import UserError
 from gptcore.events import Answer
 from gptcore.status import LIVE, Status
-from gptcore.text import clean
+from gptcore.text import steady
+from gptstudio.app.jobs import Done, Job
 from gptstudio.app.screens.base import StudioScreen
 
 #: Seconds after which a person is told that what they asked for is under way.
@@ -62,7 +64,7 @@ class RunScreen(StudioScreen):
         status = self._status(*LIVE)
         if status is None or not self._allowed("to stop a run"):
             return
-        question = f"Stop {clean(status.run)}?"
+        question = f"Stop {steady(status.run)}?"
         consequence = "It writes a checkpoint, then ends. R goes on from there."
         self.app.push_screen(
             Confirm(question, consequence), self._if_yes(lambda: self._tell(status.run, "stop"))
@@ -75,7 +77,7 @@ class RunScreen(StudioScreen):
         status = self._status(*LIVE)
         if status is None or not self._allowed("to kill a run"):
             return
-        question = f"Kill {clean(status.run)}?"
+        question = f"Kill {steady(status.run)}?"
         consequence = "Steps since its last checkpoint are lost. S stops it without loss."
         self.app.push_screen(
             TypeName(question, consequence, status.run),
@@ -111,10 +113,12 @@ class RunScreen(StudioScreen):
     # In threads; what became of it is said when they are done.
 
     def _tell(self, run: str, command: CommandName) -> None:
+        if not self._allowed(f"to {command} a run"):
+            return
         actions = self.studio.actions
 
-        def ask() -> str:
-            return _said(run, command, actions.tell(run, command))
+        def ask() -> Done:
+            return Done(_said(run, command, actions.tell(run, command)))
 
         self.in_background(ask, f"{command} {run}")
 
@@ -122,43 +126,34 @@ class RunScreen(StudioScreen):
         actions = self.studio.actions
         warnings: list[str] = []
 
-        def go_on() -> str:
+        def go_on() -> Done:
             answer = actions.resume(run, settings, warn=warnings.append)
             said = _said(run, "resume", answer) if answer else f"{run} goes on"
-            return "\n".join([said, *warnings])
+            return Done("\n".join([said, *warnings]))
 
         self.in_background(go_on, f"resume {run}")
 
     def _kill(self, run: str) -> None:
         actions = self.studio.actions
 
-        def kill() -> str:
+        def kill() -> Done:
             actions.kill(run)
-            return f"{run}: its processes were killed"
+            return Done(f"{run}: its processes were killed")
 
         self.in_background(kill, f"kill {run}")
 
-    def in_background(self, job: Callable[[], str], name: str) -> None:
-        """Do something that may block, then say what it says or why it failed."""
-        from gptstudio.failures import explain
+    def in_background(self, work: Callable[[], Message], name: str) -> None:
+        """Do something that may block; its message, or why it failed, is for the app.
 
-        studio = self.studio
-
-        def work() -> None:
-            severity: Literal["information", "error"] = "information"
-            try:
-                said = job()
-            except UserError as error:
-                said, severity = str(error), "error"
-            except OSError as error:
-                said, severity = str(explain(error)), "error"
-            studio.post_message(studio.Done(said, severity))
-
-        worker = self.run_worker(work, name=name, group="actions", thread=True, exit_on_error=False)
+        Args:
+            work: Blocking; touches no widget.
+            name: For people, should it take long or fail.
+        """
+        job = Job(name, work, self.studio.post)
 
         def say_it_lasts() -> None:
-            if worker.is_running:
-                studio.say(f"{name}: under way")
+            if job.is_running:
+                self.studio.say(f"{name}: under way")
 
         self.set_timer(LASTS, say_it_lasts)
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.app import SuspendNotSupported
 from textual.content import Content
 from textual.message import Message
 
 from gptcore.errors import UserError
-from gptcore.text import clean
+from gptcore.text import steady
+from gptcore.workspace import write_atomic
+from gptstudio.app.jobs import Done, Job, Started
 from gptstudio.app.screens.run import RunScreen
 from gptstudio.app.widgets.rows import Row
 
@@ -58,11 +61,17 @@ class StartsRuns(RunScreen):
 
         self.app.push_screen(sheet, answered)
         workspace = self.studio.workspace
+        states = self.studio.state.stages
+        done = [name for name, known in states.items() if known.condition == "up to date"]
 
-        def look() -> None:
-            self.post_message(self.Reviewed(sheet, review(workspace, profile)))
+        def look() -> StartsRuns.Reviewed:
+            return self.Reviewed(sheet, review(workspace, profile, done))
 
-        self.run_worker(look, name="the review", thread=True, exit_on_error=False)
+        Job("the review", look, self._hear_of_review)
+
+    def _hear_of_review(self, message: Message) -> None:
+        """From any thread: the review, or that nothing came of it."""
+        (self.studio.post if isinstance(message, Done) else self.post_message)(message)
 
     def on_starts_runs_reviewed(self, message: Reviewed) -> None:
         """Fill the sheet in."""
@@ -72,11 +81,11 @@ class StartsRuns(RunScreen):
         actions = self.studio.actions
         warnings: list[str] = []
 
-        def begin() -> str:
+        def begin() -> Started:
             run = actions.start(profile, warn=warnings.append)
-            return f"{run.name} has started; it goes on without the studio"
+            said = f"{run.name} has started; it goes on without the studio"
+            return Started(run.name, "\n".join([said, *warnings]))
 
-        self.studio.follow_newest()
         self.in_background(begin, "start")
         self.watch_run()
 
@@ -88,8 +97,14 @@ class StartsRuns(RunScreen):
         from gptstudio.app.dialogs.pick import Pick
 
         card = self.studio.state.profile
+        own = self.studio.workspace.profiles
         rows = [
-            Row(name, Content(clean(name)), name, Content.styled(clean(str(path.parent)), "$muted"))
+            Row(
+                name,
+                Content(steady(name)),
+                name,
+                Content.styled(_origin(path, own), "$muted"),
+            )
             for name, path in (card.catalogue if card else {}).items()
         ]
 
@@ -117,7 +132,7 @@ class StartsRuns(RunScreen):
                 subprocess.run([*editor, str(path)], check=False)
         except UserError as error:
             self.studio.say(str(error), "warning")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SuspendNotSupported) as error:
             self.studio.say(f"the editor cannot be started: {error}; set $EDITOR", "error")
         self.app.refresh()
         self.studio.sources.wake("profile")
@@ -129,10 +144,12 @@ def _with_stage(profile: "Profile", stage: str) -> "Profile":
 
 
 def _own_copy(path: Path, folder: Path) -> Path:
-    import shutil
-
     if path.parent == folder:
         return path
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(path, folder / path.name)
+    write_atomic(folder / path.name, path.read_bytes())
     return folder / path.name
+
+
+def _origin(path: Path, own: Path) -> str:
+    return "in this workspace" if path.parent == own else "comes with gptstudio"

@@ -1,6 +1,7 @@
 """The cockpit: data, stages and runs at the left; curves, log and devices of the chosen run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from textual import on
 from textual.containers import Container
@@ -10,7 +11,7 @@ from textual.widgets import OptionList
 
 from gptcore.stages import STAGES
 from gptcore.status import LIVE
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.feeds import Source
 from gptstudio.app.keys import bindings
 from gptstudio.app.screens.run import RunScreen
@@ -37,6 +38,8 @@ class TrainScreen(StartsRuns, RunScreen):
     def __init__(self) -> None:
         super().__init__()
         self._opened = self._is_filled = False
+        self._shown_run = ""
+        self._log_path: Path | None = Path()  # none that there is
 
     def body(self) -> Iterator[Widget]:
         """Lists at the left, the chosen run at the right."""
@@ -68,7 +71,7 @@ class TrainScreen(StartsRuns, RunScreen):
         ascii_only = self.studio.ascii_only
         self._plot, self._log = Plot(ascii=ascii_only), FileView()
         self._hardware = HardwareStrip(ascii=ascii_only)
-        self._plot.can_focus = self._hardware.can_focus = True
+        self._hardware.can_focus = True
         self.query_one("#hardware-pane", Pane).fill(self._hardware)
         self.query_one("#loss-pane", Pane).fill(self._plot)
         self.query_one("#log-pane", Pane).fill(self._log)
@@ -116,12 +119,13 @@ class TrainScreen(StartsRuns, RunScreen):
             self.go_to(self.first_pane())
             self.call_after_refresh(self._fill)
         empty = f"No run yet in {self.studio.workspace.logs}.\ns starts one."
-        chosen = self._runs.chosen
         self._runs.show(run_rows(state.runs), empty)
-        if state.chosen and not state.pinned and chosen != state.chosen:
+        if self._shown_run != state.chosen:  # not at each look: the cursor is the person's
+            self._shown_run = state.chosen
             self._runs.choose(state.chosen)
         live = sum(run.state in LIVE for run in state.runs)
-        self.query_one("#runs-pane", Pane).say(f"{live} live" if live else "")
+        if not self._runs.needle:  # what it is narrowed to says more
+            self.query_one("#runs-pane", Pane).say(f"{live} live" if live else "")
         self._show_stages()
         if self._is_filled:
             self._show_log()
@@ -130,7 +134,8 @@ class TrainScreen(StartsRuns, RunScreen):
     def _show_log(self) -> None:
         chosen = self.studio.state.chosen
         log = self.studio.workspace.run(chosen).log if chosen else None
-        if log != self._log.path:
+        if log != self._log_path:
+            self._log_path = log
             self._log.show(log, follow=True, mode="log", empty="The log of a run stands here.")
 
     def _show_curves(self) -> None:
@@ -151,8 +156,14 @@ class TrainScreen(StartsRuns, RunScreen):
             self.set_timer(SETTLE, lambda: self._choose(name))
 
     def _choose(self, name: str) -> None:
-        if self._runs.chosen == name:
+        if self._runs.chosen == name and name:
+            self._shown_run = name
             self.studio.choose_run(name)
+
+    def filter_closed(self) -> None:
+        """What the cursor is on now is what the keys are about."""
+        if self.pane.target is self._runs:
+            self._choose(self._runs.chosen)
 
     @on(OptionList.OptionSelected, "#runs")
     def _open_run(self, event: OptionList.OptionSelected) -> None:
@@ -179,6 +190,11 @@ class TrainScreen(StartsRuns, RunScreen):
         from gptstudio.app.dialogs.reading import Reading
 
         card = self.studio.state.profile
-        if card is not None:
-            said = "\n".join([card.size, "", *card.changes]) if card.changes else "nothing"
-            self.app.push_screen(Reading(f"{clean(card.name)} differs in", Content(said)))
+        if card is None:
+            return
+        if card.error is not None:
+            self.studio.say(str(card.error), "error")
+            return
+        said = "\n".join(map(steady, card.changes)) or "nothing"
+        title = f"{steady(card.name)} differs from the defaults in"
+        self.app.push_screen(Reading(title, Content(said)))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.services.counting import Counts
 from gptstudio.services.datasets import DatasetFile, DatasetFolder, DatasetTree
 from gptstudio.text import human_bytes, human_count
@@ -78,7 +78,7 @@ def folder_row(
     """
     if folder.reason:
         mark: Part = ("! ", "problem") if folder.is_problem else (icon, "muted")
-        facts = [clean(folder.reason)]
+        facts = [steady(folder.reason)]
         return _columns(mark, (name, "bold"), "", facts, mark[1], width=width, indent=indent)
     facts = [_several(folder.num_files, "file"), f"{folder.num_in_mix:,} in the mix"]
     if folder.bytes_in_mix:
@@ -91,12 +91,12 @@ def folder_row(
 
 def note_row(text: str, *, width: int, indent: int) -> list[Part]:
     """A line that stands for no file."""
-    return [(_fit(clean(text), width - indent), "muted")]
+    return [(_fit(steady(text), width - indent), "muted")]
 
 
 def empty_notes(tree: DatasetTree) -> list[str]:
     """What to say where there is nothing: what is missing, where, and what helps."""
-    place = clean(str(tree.place))
+    place = steady(str(tree.place))
     init = "gptstudio init . makes one with a small example"
     if tree.problem:
         return [f"{place}: {tree.problem}", init]
@@ -109,33 +109,33 @@ def detail(
     """Everything that is known of a file or folder, a line each, harmless."""
     if isinstance(entry, DatasetFolder):
         lines = [
-            clean(f"{entry.path or 'datasets'}/"),
+            steady(f"{entry.path or 'datasets'}/"),
             f"{_several(entry.num_files, 'file')}, {human_bytes(entry.bytes)}",
             f"{entry.num_in_mix:,} in the mix, {human_bytes(entry.bytes_in_mix)},"
             f" {_tokens(entry.bytes_in_mix, bytes_per_token)}",
         ]
-        return [*lines, clean(entry.reason)] if entry.reason else lines
+        return [*lines, steady(entry.reason)] if entry.reason else lines
     changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.mtime_ns / 1e9))
     size = f", {human_bytes(entry.size)}, changed {changed}" if entry.mtime_ns else ""
-    lines = [clean(entry.path), f"{entry.form}{size}"]
-    lines.append("in the mix" if entry.in_mix else f"not in the mix: {clean(entry.reason)}")
+    lines = [steady(entry.path), f"{entry.form}{size}"]
+    lines.append("in the mix" if entry.in_mix else f"not in the mix: {steady(entry.reason)}")
     if counts is not None:
         lines.append(", ".join(_counted(counts, bytes_per_token)))
     troubles = [] if counts is None else [
         f"! {f'line {each.line:,}: ' if each.line else ''}{each.reason}" for each in counts.problems
     ]  # fmt: skip
-    return [*lines, *troubles, *([f"! {clean(failure)}"] if failure else [])]
+    return [*lines, *troubles, *([f"! {steady(failure)}"] if failure else [])]
 
 
 def _troubles(file: DatasetFile, counts: Counts | None, failure: str) -> list[str]:
-    troubles = [clean(file.reason)] if file.is_problem else []
-    troubles += [clean(failure)] if failure else []
+    troubles = [steady(file.reason)] if file.is_problem else []
+    troubles += [steady(failure)] if failure else []
     # What is not learned from may be as empty or as odd as it likes.
     return troubles + [each.reason for each in (counts.problems if counts and file.in_mix else ())]
 
 
 def _why_not(file: DatasetFile) -> str:
-    return f"{file.form}: {clean(file.reason)}" if file.form == "data" else clean(file.reason)
+    return f"{file.form}: {steady(file.reason)}" if file.form == "data" else steady(file.reason)
 
 
 def _counted(counts: Counts, bytes_per_token: float) -> list[str]:
@@ -163,11 +163,11 @@ def _columns(
     beside = width - column - len(GAP) - SIZE
     marked = _fit(mark[0], room)
     if beside < 0:  # no room for anything but the name
-        return [(marked, mark[1]), (_fit(clean(name[0]), room - cell_len(marked)), name[1])]
+        return [(marked, mark[1]), (_fit(steady(name[0]), room - cell_len(marked)), name[1])]
     own = max(0, min(room - cell_len(marked), column - indent - cell_len(marked)))
     parts: list[Part] = [
         (marked, mark[1]),
-        (set_cell_size(_fit(clean(name[0]), own), own), name[1]),
+        (set_cell_size(_fit(steady(name[0]), own), own), name[1]),
     ]
     parts.append((GAP + size.rjust(SIZE), "muted"))
     rest = room - sum(cell_len(text) for text, _ in parts) - len(GAP)

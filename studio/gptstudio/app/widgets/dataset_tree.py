@@ -135,6 +135,10 @@ class DatasetTreeView(Tree[Entry], inherit_bindings=False):
             _ = self.last_line  # rows have their numbers once they have been laid out
             self.move_cursor(node)
 
+    def copyable(self) -> str:
+        """Path of what the cursor is on."""
+        return self.chosen
+
     # --- keys ------------------------------------------------------------------------------------
 
     def action_first(self) -> None:

@@ -4,7 +4,7 @@ from rich.cells import chop_cells
 from rich.segment import Segment
 from rich.style import Style
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.widgets.file_rows import Row, tidy
 from gptstudio.app.widgets.file_viewport import Screenful
 from gptstudio.services.text_lines import show
@@ -79,5 +79,5 @@ def instead_of(screen: Screenful) -> str:
 
 def in_rows(said: str, width: int) -> list[str]:
     """Words of ours, which may name a file, wrapped to `width` cells."""
-    lines = [tidy(show(clean(line).encode(), "data")) for line in said.split("\n")]
+    lines = [tidy(show(steady(line).encode(), "data")) for line in said.split("\n")]
     return [row for line in lines for row in chop_cells(line, width) or [""]]

@@ -61,16 +61,3 @@ class NotFound(FromFileView, namespace="file_view"):
         self.words = words
         self.cancelled = cancelled
         self.reason = reason
-
-
-class Failed(FromFileView, namespace="file_view"):
-    """The view's reader has a fault; it goes on.
-
-    Args:
-        view: The view.
-        error: The fault.
-    """
-
-    def __init__(self, view: "FileView", error: Exception) -> None:
-        super().__init__(view)
-        self.error = error

@@ -12,7 +12,7 @@ from textual.reactive import var
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.keys import bindings
 from gptstudio.app.widgets import file_messages
 from gptstudio.app.widgets.file_drawing import differing, draw, in_rows, instead_of, where
@@ -73,7 +73,6 @@ class FileView(Widget, can_focus=True):
     Changed = file_messages.Changed
     Found = file_messages.Found
     NotFound = file_messages.NotFound
-    Failed = file_messages.Failed
 
     class _Reported(Message):
         """From the reader's thread."""
@@ -181,14 +180,6 @@ class FileView(Widget, can_focus=True):
         """A page down, but for a row."""
         self._step(max(1, self.size.height - 1))
 
-    def action_half_page_up(self) -> None:
-        """Half a page up; follows no more."""
-        self._step(-max(1, self.size.height // 2))
-
-    def action_half_page_down(self) -> None:
-        """Half a page down."""
-        self._step(max(1, self.size.height // 2))
-
     def action_top(self) -> None:
         """To the beginning; follows no more."""
         self.following = False
@@ -228,10 +219,6 @@ class FileView(Widget, can_focus=True):
     def action_previous_match(self) -> None:
         """To the one before."""
         self._begin_search(forwards=False, afresh=False)
-
-    def action_cancel_search(self) -> None:
-        """Give up the search that is under way."""
-        self.cancel_search()
 
     def _step(self, rows: int) -> None:
         if rows < 0:
@@ -277,6 +264,10 @@ class FileView(Widget, can_focus=True):
         """Ask for as much as there is room for."""
         self._ask()
 
+    def watch_virtual_size(self) -> None:
+        """Likewise: what is mounted late is not always told of its first size."""
+        self._ask()
+
     def on_unmount(self) -> None:
         """The reader is of no use to anyone else."""
         self._reader.end()
@@ -303,7 +294,7 @@ class FileView(Widget, can_focus=True):
     def _wish(self) -> Wish | None:
         """What the reader is to read; None: there is no file, or no room."""
         width, height = self.size
-        if self.path is None or not width or not height or not self.is_mounted:
+        if self.path is None or not width or not height:
             return None
         return Wish(
             self.path,
@@ -336,14 +327,13 @@ class FileView(Widget, can_focus=True):
                 self._replace(screen.rows)
                 self._tell()
             case Reading(number=self._number, what=what, share=share):
-                self.busy = f"looking for {clean(what)}: {share:.0%}"
+                self.busy = f"looking for {steady(what)}: {share:.0%}"
                 self._tell()
             case Searched(number=number) as searched if number == self._search_number:
                 self._take_searched(searched)
             case Failure(error=error):
-                self.problem = f"a fault in the viewer: {clean(repr(error))}"
+                self.problem = f"a fault in the viewer: {steady(repr(error))}"
                 self._end_search(found=True)
-                self.post_message(self.Failed(self, error))
 
     def _take_searched(self, searched: Searched) -> None:
         if not self._searching:

@@ -132,11 +132,10 @@ class Viewport:
     def looks_different(self) -> bool:
         """Whether the file is not as it was when it was shown."""
         look, last = self._file.look(), self._page_seen
-        return (look.size, look.generation, look.problem) != (
-            last.size,
-            last.generation,
-            last.problem,
-        )
+        # Not the page's generation: where the file was replaced in the middle of showing it, what
+        # is seen was found by offsets into the one before.
+        shown = (last.size, self._generation, last.problem)
+        return (look.size, look.generation, look.problem) != shown
 
     def search(
         self,

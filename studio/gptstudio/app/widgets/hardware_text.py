@@ -1,12 +1,13 @@
 """GPUs and host in lines of a given width; knows no widget."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from gptcore.devices import Device
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.words import Part, fitted
 from gptstudio.services.hardware import Gpu, GpuProcess, Hardware, Host
 from gptstudio.text import human_bytes
@@ -37,7 +38,8 @@ def strip_lines(hardware: Hardware | None, width: int, *, ascii: bool = False) -
     if hardware is None:
         return [_cut(Content.styled(READING, MUTED), width)]
     lines = _gpu_table([gpu.device for gpu in hardware.gpus], width, ascii)
-    return [*(lines or [_no_gpu(hardware, width)]), _host_line(hardware.host, width)]
+    lines = lines or [_cut(Content.styled(_no_gpu(hardware), MUTED), width)]
+    return [*lines, _host_line(hardware.host, width)]
 
 
 def panel_lines(hardware: Hardware | None, width: int, *, ascii: bool = False) -> list[Content]:
@@ -52,13 +54,14 @@ def panel_lines(hardware: Hardware | None, width: int, *, ascii: bool = False) -
         return [_cut(Content.styled(READING, MUTED), width)]
     lines = [line for gpu in hardware.gpus for line in (*_block(gpu, width, ascii), Content(""))]
     if not hardware.gpus:
-        lines = [_no_gpu(hardware, width), Content("")]
+        said = textwrap.wrap(_no_gpu(hardware), max(8, width))
+        lines = [*(Content.styled(line, MUTED) for line in said), Content("")]
     return [_cut(line, width) for line in (*lines, *_host_block(hardware.host, width, ascii))]
 
 
 def short_name(name: str) -> str:
     """The marketing name without the maker's, harmless."""
-    words = [word for word in clean(name).split() if word not in ("NVIDIA", "GeForce")]
+    words = [word for word in steady(name).split() if word not in ("NVIDIA", "GeForce")]
     return " ".join(words) or "GPU"
 
 
@@ -93,7 +96,7 @@ def _gpu_table(devices: Sequence[Device], width: int, ascii: bool) -> list[Conte
     for device in devices:
         if device.problem:
             line = Content.styled(
-                f"GPU{device.index} unreadable: {clean(device.problem)}", "$error"
+                f"GPU{device.index} unreadable: {steady(device.problem)}", "$error"
             )
         else:
             line = _gpu_line(device, next(readable), kept, widths, ascii)
@@ -138,9 +141,9 @@ def _gpu_line(
 
 def _block(gpu: Gpu, width: int, ascii: bool) -> list[Content]:
     device = gpu.device
-    head = Content.assemble((f"GPU{device.index}", "bold"), "  ", clean(device.name))
+    head = Content.assemble((f"GPU{device.index}", "bold"), "  ", steady(device.name))
     if device.problem:
-        return [head, Content.styled(f"  unreadable: {clean(device.problem)}", "$text-error")]
+        return [head, Content.styled(f"  unreadable: {steady(device.problem)}", "$text-error")]
     use = None if device.utilisation is None else device.utilisation / 100
     memory = _share(device.memory_used, device.memory_total)
     rest = (_number(device.temperature, "°C"), _power(device))
@@ -175,7 +178,7 @@ def _process_table(processes: Sequence[GpuProcess] | None, ascii: bool) -> list[
             f"{size}  ",
             (f"{owner}  ", MUTED),
             (f"{run}  " if run else "", "bold $text-success"),
-            clean(process.command or "?") + f" ({process.pid})",
+            steady(process.command or "?") + f" ({process.pid})",
         )
         for process, size, owner, run in zip(processes, sizes, owners, runs, strict=True)
     ]
@@ -188,7 +191,7 @@ def _column(
     *,
     right: bool = False,
 ) -> list[str]:
-    texts = [clean(text(process)) for process in processes]
+    texts = [steady(text(process)) for process in processes]
     width = min(most, max(map(cell_len, texts)))
     return [each.rjust(width) if right else set_cell_size(each, width) for each in texts]
 
@@ -229,9 +232,8 @@ def _host_block(host: Host, width: int, ascii: bool) -> list[Content]:
     return [*lines, Content.styled(f"  {load}", MUTED)]
 
 
-def _no_gpu(hardware: Hardware, width: int) -> Content:
-    reason = clean(hardware.no_gpu) or "nobody says why"
-    return _cut(Content.styled(f"no NVIDIA GPU: {reason}", MUTED), width)
+def _no_gpu(hardware: Hardware) -> str:
+    return f"no NVIDIA GPU: {steady(hardware.no_gpu) or 'nobody says why'}"
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.feeds import Source
 from gptstudio.text import human_time
 
@@ -60,12 +60,12 @@ class Pane(Vertical):
 
     def mark_stale(self, seconds: float, reason: str = "") -> None:
         """Say that the content is old; 0: that it is not."""
-        why = f": {clean(reason)}" if reason else ""
+        why = f": {steady(reason)}" if reason else ""
         stale = f"stale since {human_time(seconds)}{why}" if seconds else ""
         if stale != self._stale:
             self._stale = stale
             self.border_subtitle = Content(stale)  # never markup
 
     def _title(self) -> None:
-        title = f"{self.name_of_pane}  {clean(self._extra)}" if self._extra else self.name_of_pane
+        title = f"{self.name_of_pane}  {steady(self._extra)}" if self._extra else self.name_of_pane
         self.border_title = Content(title)  # never markup

@@ -22,7 +22,7 @@ __all__ = ["Line", "Plot"]
 _RUN = re.compile(rb"([^\0])(?:\1|\0)*|\0+")
 
 
-class Plot(Widget):
+class Plot(Widget, can_focus=True):
     """Up to two lines and an overlay over steps, time or tokens.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.widgets import plot_canvas
 from gptstudio.app.widgets.plot_axes import (
     Scale,
@@ -217,7 +217,7 @@ def _entry(line: Line, look: Look, length: int, digits: int) -> list[tuple[str, 
 
 
 def _harmless(text: str, ascii: bool, *, lines: bool = False) -> str:
-    text = clean(text, lines=lines)
+    text = steady(text, lines=lines)
     return text.encode("ascii", "replace").decode("ascii") if ascii else text
 
 

@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from gptcore.text import clean
+from gptcore.text import steady
 from gptstudio.app.keys import bindings
 
 
@@ -42,7 +42,7 @@ class Rows(OptionList, inherit_bindings=False):
     DEFAULT_CSS = """
     Rows {
         border: none; padding: 0; height: 1fr; background: transparent;
-        text-wrap: nowrap; text-overflow: ellipsis;
+        text-wrap: nowrap; text-overflow: ellipsis; scrollbar-gutter: stable;
         &:focus { border: none; }
         & > .option-list--option { padding: 0; }
         & > .option-list--option-disabled { color: $text-muted; text-style: none; }
@@ -92,7 +92,7 @@ class Rows(OptionList, inherit_bindings=False):
             self.replace_option_prompt_at_index(index, self._laid_out(row))
 
     def _laid_out(self, row: Row) -> Content:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         return spread(row.content, row.right, width) if width and row.right else row.content
 
     def _row(self) -> Row | None:
@@ -104,7 +104,7 @@ class Rows(OptionList, inherit_bindings=False):
         needle = self.needle.casefold()
         rows = tuple(row for row in self._rows if needle in row.text.casefold())
         if not rows:
-            said = f"nothing here holds {clean(self.needle)!r}" if self._rows else self._empty
+            said = f"nothing here holds {steady(self.needle)!r}" if self._rows else self._empty
             rows = tuple(
                 Row(f" {number}", Content(line), "", disabled=True)
                 for number, line in enumerate(said.splitlines())
