@@ -244,7 +244,7 @@ def writer(workspace: Workspace, run: str, rate: int) -> Iterator[None]:
     words = [sys.executable, __file__, "--writer", f"{workspace.root},{run},{rate}"]
     process = subprocess.Popen(words)
     try:
-        while not workspace.run(run).events.exists():
+        while not workspace.run(run).status.exists():
             time.sleep(0.01)
         yield
     finally:

@@ -9,6 +9,7 @@ from gptcore.status import Status, write_status
 from gptcore.workspace import Workspace, make_private_dir
 from gptstudio.app.dialogs.review import sheet
 from gptstudio.services.review import review
+from tests.fake_nvml import FakeGpu, FakeNvml
 
 
 @pytest.fixture
@@ -57,6 +58,42 @@ def test_time_is_told_from_a_run_of_the_same_kind_alone(
     assert review(workspace, wider).seconds is None
     put_run(workspace, profile, tokens_per_s=1000.0, device="cuda:0")
     assert review(workspace, profile).seconds is None
+
+
+def test_what_is_up_to_date_is_skipped_and_takes_nothing(
+    workspace: Workspace, profile: Profile
+) -> None:
+    found = review(workspace, profile, up_to_date=["pretrain", "unknown"])
+    assert found.up_to_date == {"pretrain"}
+    assert (found.steps, found.need, found.seconds) == (0, None, None)
+    assert "pretrain (up to date: skipped)" in sheet(found, None, 70).plain
+    found = review(workspace, profile, up_to_date=["tokenizer"])
+    assert found.steps == 500
+    assert "free     not looked at yet" in sheet(found, None, 70).plain
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "used"),
+    [
+        ("auto", None, (0,)),
+        ("cuda", "3,1", (3,)),
+        ("cuda:1", "3,1", (1,)),
+        ("cuda:7", "3,1", ()),
+        ("cpu", None, ()),
+    ],
+)
+def test_the_gpus_are_those_that_cuda_would_number(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    visible: str | None,
+    used: tuple[int, ...],
+) -> None:
+    FakeNvml(monkeypatch, [FakeGpu() for _ in range(4)])
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    profile = read_profile(workspace.profiles / "tiny.toml", [f"engine.device={device}"])
+    assert review(workspace, profile).devices == used
 
 
 def test_a_live_run_on_the_device_is_waited_for(workspace: Workspace, profile: Profile) -> None:

@@ -32,6 +32,13 @@ def test_the_newest_comes_first_and_a_live_one_is_chosen(workspace: Workspace) -
     assert choose_run([run for run in found if run.run != "live"]) == "new"
 
 
+def test_each_run_is_known_with_its_profile(workspace: Workspace) -> None:
+    put(workspace, "torn", "done").profile.write_text("name = [")
+    put(workspace, "none", "done")
+    put(workspace, "good", "done").profile.write_text('name = "demo"\n')
+    assert RunBook(workspace).read().profiles == {"torn": "", "none": "", "good": "demo"}
+
+
 def test_a_run_whose_lock_goes_is_lost_and_one_that_comes_back_lives(workspace: Workspace) -> None:
     run = put(workspace, "r", "running")
     book = RunBook(workspace)
