@@ -337,7 +337,7 @@ def test_in_the_c_locale_every_byte_is_ascii(
     terminal.until("Stages", "Start", "+", "|")
     for key, words in (
         ("2", "Preview"),
-        ("3", "Learning rate"),
+        ("3", "Log scale"),
         ("4", "Follow"),
         ("5", "Talking to a model"),
         ("?", "Go to Train"),
