@@ -14,6 +14,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from gptcore.chat_template import chat_template
 from gptcore.conversation import END_OF_TEXT, PAD, SPECIAL_TOKENS
 from gptcore.errors import UserError
 from gptcore.workspace import make_private_dir, write_atomic
@@ -117,6 +118,7 @@ class BPETokenizer:
         # tokenizer.json last: a folder without it is not taken for a tokenizer.
         write_atomic(folder / "special_tokens_map.json", json.dumps(special, indent=2))
         write_atomic(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+        write_atomic(folder / "chat_template.jinja", chat_template())
         write_atomic(folder / "tokenizer.json", self._tokenizer.to_str(pretty=True))
 
     @classmethod

@@ -196,6 +196,7 @@ def test_save_and_load(tokenizer: BPETokenizer, tmp_path: Path) -> None:
     assert loaded.fingerprint == tokenizer.fingerprint
     assert loaded.encode(FOREIGN + "<|pad|>") == tokenizer.encode(FOREIGN + "<|pad|>")
     assert sorted(path.name for path in (tmp_path / "tok").iterdir()) == [
+        "chat_template.jinja",
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",

@@ -1,0 +1,393 @@
+"""Rows of JSON or Parquet files, plain or compressed, in bounded memory.
+
+What the file is, is told from its first bytes: Parquet, gzip, zstd, then an array, objects one a
+line, or objects one after the other. A row that cannot be read is a `Problem`; where it cannot be
+told where the next row begins, the rest of the file is one.
+"""
+
+import codecs
+import errno
+import gzip
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import msgspec
+
+from gptcore.errors import UserError
+from gptcore.formats.problems import Problem, RowError
+
+#: Longest row in bytes; conversations are far below, and memory grows by a few times as much.
+LONGEST_ROW = 16 << 20
+#: Bytes that are read at once.
+BLOCK = 1 << 20
+#: A compressed file that grows by more than this, and beyond so many bytes, is a trap.
+MOST_GROWTH, GROWTH_COUNTS_FROM = 200, 1 << 30
+#: A Parquet row group is read as a whole: not beyond this many bytes.
+LARGEST_GROUP = 1 << 30
+#: Rows of Parquet that are read at once.
+_BATCH = 256
+
+_TOO_LONG = f"is longer than {LONGEST_ROW >> 20} MiB"
+_encode = msgspec.json.Encoder().encode
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Row(NamedTuple):
+    """A row as it stands in the file.
+
+    Args:
+        number: From 1.
+        line: From 1; None where lines do not count.
+        value: Decoded JSON, mostly an object.
+        size: Bytes that it took, about.
+    """
+
+    number: int
+    line: int | None
+    value: Any
+    size: int
+
+
+class RowReader:
+    """Reads the rows of one file; iterating again reads again.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: How much of the file has been read, so far; of a compressed one, as it lies on the disk.
+        self.bytes_read = 0
+        self._number = 0
+        self._file: IO[bytes] | None = None
+
+    def __iter__(self) -> Iterator[Row | Problem]:
+        """Yield rows, and problems where they cannot be read, in order.
+
+        Raises:
+            UserError: The file cannot be opened.
+        """
+        self._number = self.bytes_read = 0
+        self._file = _open(self.path)
+        with self._file:
+            try:
+                yield from self._rows(self._file)
+            except (OSError, EOFError) as error:
+                yield self._problem(f"cannot be read any further: {error}")
+            except UnicodeDecodeError as error:
+                yield self._problem(f"is not UTF-8 from here on: {error.reason}")
+
+    def _rows(self, file: IO[bytes]) -> Iterator[Row | Problem]:
+        start = file.read(4)
+        file.seek(0)
+        if start == _PARQUET:
+            yield from self._parquet()
+            return
+        blocks = self._blocks(_opened(file, start), is_packed=start[:2] == _GZIP or start == _ZSTD)
+        first = next(blocks, b"")
+        if first.startswith(_UTF16):
+            yield self._problem("is UTF-16: save it as UTF-8")
+            return
+        if first.startswith(_PARQUET):
+            yield self._problem("is Parquet inside another compression: unpack it")
+            return
+        first = first.removeprefix(codecs.BOM_UTF8)
+        if b"\0" in first[:4096]:
+            yield self._problem("is binary, not JSON")
+            return
+        while not first.strip() and (more := next(blocks, b"")):
+            first = more
+        if first.lstrip()[:1] == b"[" and not _is_row(first.partition(b"\n")[0]):
+            yield from self._values(_text(first, blocks), in_array=True)
+        elif _is_row(first.partition(b"\n")[0]) or not first.lstrip().startswith(b"{"):
+            yield from self._lines(first, blocks)
+        else:
+            yield from self._values(_text(first, blocks), in_array=False)
+
+    def _blocks(self, opened: IO[bytes], *, is_packed: bool) -> Iterator[bytes]:
+        unpacked = 0
+        while block := _read(opened, is_packed=is_packed):
+            unpacked += len(block)
+            self.bytes_read = cast("IO[bytes]", self._file).tell()
+            if (
+                is_packed
+                and unpacked > GROWTH_COUNTS_FROM
+                and unpacked > MOST_GROWTH * self.bytes_read
+            ):
+                raise OSError(f"it unpacks to more than {MOST_GROWTH} times its size")
+            yield block
+
+    def _problem(self, reason: str, line: int | None = None, row: int | None = None) -> Problem:
+        return Problem(self.path, line, reason, row or (self._number or None))
+
+    def _row(self, number: int, line: bytes) -> Row | Problem:
+        """The row in a line, or why it cannot be read."""
+        self._number += 1
+        try:
+            return Row(self._number, number, decode(line), len(line))
+        except RowError as error:
+            return Problem(self.path, number, error.reason, self._number, error.field)
+
+    # One a line
+
+    def _lines(self, block: bytes, blocks: Iterator[bytes]) -> Iterator[Row | Problem]:
+        number, rest, is_skipping = 0, b"", False
+        while block:
+            *lines, block = (rest + block).split(b"\n") if rest else block.split(b"\n")
+            for line in lines:
+                number += 1
+                if is_skipping:
+                    is_skipping = False
+                    yield self._too_long(number)
+                elif line and not line.isspace():
+                    yield self._row(number, line)
+            rest = block
+            if len(rest) > LONGEST_ROW:
+                rest, is_skipping = b"", True
+            block = next(blocks, b"")
+        if is_skipping:
+            yield self._too_long(number + 1)
+        elif rest and not rest.isspace():
+            yield self._row(number + 1, rest)
+
+    def _too_long(self, line: int) -> Problem:
+        self._number += 1
+        return self._problem(_TOO_LONG, line)
+
+    # An array, or one after the other
+
+    def _values(self, texts: Iterator[str], *, in_array: bool) -> Iterator[Row | Problem]:
+        text, at, line = next(texts, ""), 0, 1
+        if in_array:
+            at = text.index("[") + 1
+            line += text.count("\n", 0, at)
+        between = ", \t\r\n" if in_array else " \t\r\n"
+        while True:
+            begin, at = at, _skip(text, at, between)
+            line += text.count("\n", begin, at)
+            if at == len(text):
+                text, at = next(texts, ""), 0
+                if text:
+                    continue
+                if in_array:
+                    yield self._problem("ends before the array does", line)
+                return
+            if in_array and text[at] == "]":
+                return
+            found = _next_value(text, at)
+            while found is None and len(text) - at <= LONGEST_ROW:
+                # It doubles: what is read again and again stays in proportion to what is new.
+                more = _at_least(texts, len(text) - at)
+                if not more:
+                    break
+                text, at = text[at:] + more, 0
+                found = _next_value(text, at)
+            self._number += 1
+            if found is None:
+                why = _why(text, at) if len(text) - at <= LONGEST_ROW else _TOO_LONG
+                yield self._problem(f"is not JSON, and the rest cannot be read: {why}", line)
+                return
+            value, end = found
+            if isinstance(value, RowError):
+                yield self._problem(value.reason, line)
+            else:
+                yield Row(self._number, line, value, end - at)
+            line += text.count("\n", at, end)
+            at = end
+
+    # Parquet
+
+    def _parquet(self) -> Iterator[Row | Problem]:
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError as error:
+            raise UserError(
+                "reading Parquet needs pyarrow",
+                where=str(self.path),
+                fix="pip install pyarrow, or convert the file to JSON Lines",
+            ) from error
+        try:
+            with ParquetFile(self.path) as file:
+                count = file.metadata.num_row_groups
+                for group in range(count):
+                    if file.metadata.row_group(group).total_byte_size > LARGEST_GROUP:
+                        yield self._problem(f"has a row group of over {LARGEST_GROUP >> 30} GiB")
+                        return
+                for group in range(count):
+                    for batch in file.iter_batches(_BATCH, row_groups=[group]):
+                        size = batch.nbytes // max(1, len(batch))
+                        for value in batch.to_pylist():
+                            self._number += 1
+                            yield Row(self._number, None, value, size)
+                    self.bytes_read = self.path.stat().st_size * (group + 1) // count
+        except (ArrowException, ValueError, OverflowError) as error:
+            yield self._problem(f"is broken Parquet: {str(error)[:200]}")
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")  # opening a pipe would wait for ever
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(
+            f"a data file cannot be read: {error.strerror}",
+            where=str(path),
+            fix="make it readable, or leave it out with data.<stage>.exclude",
+        ) from error
+
+
+def decode(line: bytes) -> Any:
+    """One row of JSON.
+
+    Raises:
+        RowError: It is none, or a name stands twice in one of its objects.
+    """
+    try:
+        value = msgspec.json.decode(line)
+    except RecursionError:
+        raise RowError("is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise RowError("is not UTF-8") from None
+    except ValueError as error:
+        if "\\u" in line.decode(errors="replace") and "truncated" in str(error):
+            raise RowError("is cut short, or holds half a character (a lone surrogate)") from None
+        raise RowError(f"is not JSON: {_plain(error)}") from None
+    # Names that stand twice are rare: looked for only where there are fewer once it is decoded.
+    # (About: what looks like a name within a string is taken for one on both sides.)
+    if line.count(b'":') + line.count(b'" :') > _encode(value).count(b'":'):
+        try:
+            json.loads(line, object_pairs_hook=_unique)
+        except RecursionError:
+            raise RowError("is nested too deeply") from None
+        except UnicodeError:
+            raise RowError("is not UTF-8") from None
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RowError(f"holds the name {twice!r} twice", twice)
+    return made
+
+
+def _refuse(word: str) -> Any:
+    raise RowError(f"holds {word:.20}, which is not a number here")
+
+
+def _float(word: str) -> float:
+    number = float(word)
+    return number if abs(number) < float("inf") else _refuse(word)
+
+
+def _int(word: str) -> int:
+    return int(word) if len(word) < 400 else _refuse(word)
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_float, parse_int=_int
+)
+#: Finds the end of what the strict one refuses.
+_LENIENT = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+def _next_value(text: str, at: int) -> tuple[Any, int] | None:
+    """The value that begins there and where it ends; None: it is not all there, or broken.
+
+    A value that may not be used comes as the `RowError` that says why.
+    """
+    try:
+        value, end = _STRICT.raw_decode(text, at)
+    except RowError as error:
+        try:
+            return error, _LENIENT.raw_decode(text, at)[1]
+        except (ValueError, RecursionError):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    if _has_half_characters(value, text, at, end):
+        return RowError("holds half a character (a lone surrogate)"), end
+    return value, end
+
+
+def _at_least(texts: Iterator[str], size: int) -> str:
+    """More text, so much if there is."""
+    pieces: list[str] = []
+    while size > 0 and (piece := next(texts, "")):
+        pieces.append(piece)
+        size -= len(piece)
+    return "".join(pieces)
+
+
+def _has_half_characters(value: Any, text: str, at: int, end: int) -> bool:
+    if text.find("\\ud", at, end) < 0 and text.find("\\uD", at, end) < 0:
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _why(text: str, at: int) -> str:
+    try:
+        _LENIENT.raw_decode(text, at)
+    except RecursionError:
+        return "it is nested too deeply"
+    except ValueError as error:
+        return _plain(error)
+    return "it ends too early"
+
+
+def _plain(error: Exception) -> str:
+    return str(error).removeprefix("JSON is malformed: ")[:200]
+
+
+def _skip(text: str, at: int, characters: str) -> int:
+    while at < len(text) and text[at] in characters:
+        at += 1
+    return at
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether a line alone is an object."""
+    try:
+        return type(msgspec.json.decode(line)) is dict
+    except (ValueError, RecursionError):
+        return False
+
+
+def _text(first: bytes, blocks: Iterator[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    yield decoder.decode(first)
+    for block in blocks:
+        yield decoder.decode(block)
+    decoder.decode(b"", final=True)
+
+
+def _opened(file: IO[bytes], start: bytes) -> IO[bytes]:
+    if start[:2] == _GZIP:
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if start == _ZSTD:
+        from backports.zstd import ZstdFile
+
+        return cast("IO[bytes]", ZstdFile(file))
+    return file
+
+
+def _read(opened: IO[bytes], *, is_packed: bool) -> bytes:
+    try:
+        return opened.read(BLOCK)
+    except Exception as error:
+        if is_packed:  # each library has errors of its own for what is broken
+            raise OSError(f"it is not packed right: {error}") from error
+        raise
