@@ -21,6 +21,7 @@ from gptcore.text import clean
 from gptcore.workspace import Workspace
 from gptstudio.services import data_protocol as protocol
 from gptstudio.services.counting import TextCounter
+from gptstudio.services.record_counting import RecordCounter
 
 #: Seconds between two messages of progress.
 PROGRESS_S = 0.3
@@ -28,6 +29,9 @@ PROGRESS_S = 0.3
 NICENESS = 10
 #: Counts that were left are kept, so that they go on where they stood; so many at most.
 KEPT_COUNTERS = 4
+
+
+Counter = TextCounter | RecordCounter
 
 
 class Left(Exception):  # noqa: N818 - not an error
@@ -48,7 +52,7 @@ class Worker:
         self._workspace = workspace
         self._requests: queue.SimpleQueue[protocol.Request] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
-        self._counters: OrderedDict[tuple[bytes, str], TextCounter] = OrderedDict()
+        self._counters: OrderedDict[tuple[bytes, str], Counter] = OrderedDict()
         self._told = 0.0
 
     def read_requests(self, stream: int) -> None:
@@ -77,7 +81,7 @@ class Worker:
 
     def _answer(self, request: protocol.Request) -> protocol.Reply:
         try:
-            if isinstance(request, protocol.CountText):
+            if isinstance(request, protocol.CountFile):
                 return self._count(request)
             if isinstance(request, protocol.FindStages):
                 return self._stages(request)
@@ -95,11 +99,9 @@ class Worker:
             reason = f"{type(error).__name__}: {error}"
         return protocol.Failed(request.id, clean(reason))
 
-    def _count(self, request: protocol.CountText) -> protocol.Reply:
+    def _count(self, request: protocol.CountFile) -> protocol.Reply:
         key = (request.path, request.separator)
-        counter = self._resumed(key) or TextCounter(
-            Path(os.fsdecode(request.path)), request.separator
-        )
+        counter = self._resumed(key) or _counter(request)
         try:
             while counter.step():
                 self._check(request.id, counter.done, counter.total)
@@ -109,10 +111,10 @@ class Worker:
         except BaseException:
             counter.close()
             raise
-        with counter:
-            return protocol.Counted(request.id, counter.result())
+        counter.close()
+        return protocol.Counted(request.id, counter.result())
 
-    def _resumed(self, key: tuple[bytes, str]) -> TextCounter | None:
+    def _resumed(self, key: tuple[bytes, str]) -> Counter | None:
         """The count of that file that was left, unless the file has changed since."""
         counter = self._counters.pop(key, None)
         if counter is None:
@@ -123,7 +125,7 @@ class Worker:
         counter.close()
         return None
 
-    def _keep(self, key: tuple[bytes, str], counter: TextCounter) -> None:
+    def _keep(self, key: tuple[bytes, str], counter: Counter) -> None:
         self._counters[key] = counter
         if len(self._counters) > KEPT_COUNTERS:
             self._counters.popitem(last=False)[1].close()
@@ -165,6 +167,11 @@ class Worker:
                     line = line[os.write(self._output, line) :]
                 except OSError:  # the studio has gone
                     os._exit(0)
+
+
+def _counter(request: protocol.CountFile) -> Counter:
+    path = Path(os.fsdecode(request.path))
+    return RecordCounter(path) if request.is_data else TextCounter(path, request.separator)
 
 
 def main() -> None:

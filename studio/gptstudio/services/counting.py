@@ -34,14 +34,17 @@ class CountProblem(msgspec.Struct, frozen=True, gc=False):
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
-    """What is in a text file.
+    """What is in a file: lines and documents of a text, rows of data.
 
     Attributes:
         bytes: Its size.
         lines: Lines, the last one with or without a line feed.
         documents: Pieces between separators that hold more than white space.
-        characters: Code points.
+        characters: Code points; of data about, in bytes.
         problems: What is wrong, the gravest first.
+        rows: Rows of data, good and bad.
+        bad_rows: Those that cannot be used.
+        forms: What the good ones are, and how many of each, the most first.
     """
 
     bytes: int
@@ -49,6 +52,9 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     documents: int
     characters: int
     problems: tuple[CountProblem, ...] = ()
+    rows: int = 0
+    bad_rows: int = 0
+    forms: tuple[tuple[str, int], ...] = ()
 
 
 class TextCounter:

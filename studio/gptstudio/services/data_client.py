@@ -273,12 +273,13 @@ class DataClient:
         return None
 
     def _request(self, job: _Job) -> "protocol.Request":
-        from gptstudio.services.data_protocol import CountText, FindStages
+        from gptstudio.services.data_protocol import CountFile, FindStages
 
         if isinstance(job.what, _Profile):
             return FindStages(job.id, os.fsencode(job.what.path), job.what.text)
         path = os.fsencode(self._workspace.datasets / job.what.file.path)
-        return CountText(job.id, path, job.what.separator)
+        is_data = job.what.file.form == "data"
+        return CountFile(job.id, path, job.what.separator, is_data)
 
     def _cancel_if_due(self, running: _Job) -> None:
         newest = next(reversed(self._wanted.values()), None)

@@ -9,18 +9,20 @@ from gptstudio.services.counting import Counts
 from gptstudio.services.stage_states import StageState
 
 
-class CountText(msgspec.Struct, frozen=True, tag="count"):
-    """Count what is in a text file.
+class CountFile(msgspec.Struct, frozen=True, tag="count"):
+    """Count what is in a file.
 
     Attributes:
         id: Of the request; each answer carries it.
         path: The file.
-        separator: What stands between documents.
+        separator: What stands between documents of a text.
+        is_data: Whether it holds rows of data rather than text.
     """
 
     id: int
     path: bytes
     separator: str
+    is_data: bool = False
 
 
 class FindStages(msgspec.Struct, frozen=True, tag="stages"):
@@ -43,7 +45,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
-Request = CountText | FindStages | Cancel
+Request = CountFile | FindStages | Cancel
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -59,7 +61,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class Counted(msgspec.Struct, frozen=True, tag="counted"):
-    """A text file has been counted."""
+    """A file has been counted."""
 
     id: int
     counts: Counts

@@ -59,7 +59,8 @@ def fill(workspace: Workspace) -> None:
     notes = workspace.datasets / "notes"
     notes.mkdir(parents=True)
     (workspace.datasets / "book.txt").write_text("The cat sat on the mat.\n" * 400)
-    (workspace.datasets / "chats.jsonl").write_text('{"messages": []}\n' * 30)
+    chats = [f'{{"prompt": "What is {n}?", "completion": "A number."}}\n' for n in range(7)]
+    (workspace.datasets / "chats.jsonl").write_text("".join([*chats, '{"messages": []}\n']))
     (notes / "ideas.md").write_text("# Ideas\n\nA cat that writes.\n" * 50)
     (notes / "broken.txt").write_bytes(b"fine\n" + b"\xff\xfe odd\n" * 3)
     workspace.profiles.mkdir()
@@ -80,7 +81,7 @@ async def settled(studio: Studio, pilot: StudioPilot) -> str:
         await until(pilot, lambda: len(state.stages) == len(card.profile.pipeline.stages))
     await until(pilot, lambda: not state.chosen or state.chosen in state.metrics)
     if studio.current_mode == "data":
-        texts = [file for file in tree.files() if file.form == "text"]
+        texts = [file for file in tree.files() if file.form != "ignored"]
         await until(pilot, lambda: len(state.counts) + len(state.uncounted) == len(texts))
     seen: list[str] = []
     while len(seen) < 4 or len(set(seen[-4:])) > 1:

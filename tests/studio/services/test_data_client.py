@@ -281,7 +281,7 @@ def test_the_worker_ignores_interrupts_and_ends_with_its_input(
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, 0)
     worker.send_signal(signal.SIGINT)
     path = os.fsencode(workspace.datasets / big_file(workspace).path)
-    worker.stdin.write(protocol.encode(protocol.CountText(1, path, SEPARATOR)))
+    worker.stdin.write(protocol.encode(protocol.CountFile(1, path, SEPARATOR)))
     assert isinstance(reply(worker), protocol.Progress)
     start = time.monotonic()
     worker.stdin.close()
@@ -295,7 +295,7 @@ def test_the_worker_answers_whatever_it_is_sent(worker: "subprocess.Popen[bytes]
     for line in (b"{\n", b'{"type":"nothing"}\n', b"\xff\n", b"[]\n"):
         worker.stdin.write(line)
         assert isinstance(reply(worker), protocol.Failed)
-    worker.stdin.write(protocol.encode(protocol.CountText(7, b"/dev/zero", "")))
+    worker.stdin.write(protocol.encode(protocol.CountFile(7, b"/dev/zero", "")))
     assert reply(worker) == protocol.Failed(7, "it is not a file")
 
 
@@ -307,3 +307,34 @@ def test_the_worker_and_its_client_import_nothing_heavy() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_rows_of_data_are_counted_by_form_and_bad_ones_told(
+    workspace: Workspace, client: DataClient
+) -> None:
+    rows = ['{"prompt": "a\\u001b[2J", "completion": "b"}', '{"instruction": "a", "output": "b"}']
+    content = "\n".join([*rows, '{"prompt": "c", "completion": "d"}', "\x1b[31mbad", '{"x": 1}'])
+    (workspace.datasets / "rows.jsonl").write_text(content)
+    file = next(file for file in scan(workspace, MIX).files() if file.path == "rows.jsonl")
+    client.count_all([file], SEPARATOR)
+    answer = wait_for(client, lambda it: isinstance(it, Counted))
+    assert isinstance(answer, Counted)
+    counts = answer.counts
+    assert (counts.rows, counts.bad_rows) == (5, 2)
+    assert counts.forms == (("conversation", 2), ("instruction", 1))
+    assert [each.line for each in counts.problems] == [4, 5]
+    assert "no form that is known; it holds x" in counts.problems[1].reason
+    assert all(each.reason.isprintable() for each in counts.problems)
+
+
+def test_data_with_many_problems_tells_some_and_counts_the_rest(
+    workspace: Workspace, client: DataClient
+) -> None:
+    (workspace.datasets / "bad.jsonl").write_text('{"x": 1}\n' * 300)
+    file = next(file for file in scan(workspace, MIX).files() if file.path == "bad.jsonl")
+    client.count_all([file], SEPARATOR)
+    answer = wait_for(client, lambda it: isinstance(it, Counted))
+    assert isinstance(answer, Counted)
+    assert answer.counts.bad_rows == 300
+    assert len(answer.counts.problems) == 21
+    assert answer.counts.problems[-1].reason == "and 280 more rows"

@@ -63,12 +63,12 @@ class DataScreen(StudioScreen):
                 self._show_detail()
 
     def _count(self, tree: DatasetTree) -> None:
-        """Have the files counted that are text, those in the mix first."""
+        """Have text and data counted, what is in the mix first."""
         card = self.studio.state.profile
         separator = card.profile.data.pretrain.separator if card and card.profile else ""
-        texts = [file for file in tree.files() if file.form == "text" and not file.is_problem]
-        texts.sort(key=lambda file: not file.in_mix)
-        for answer in self.studio.sources.data.count_all(texts, separator):
+        readable = [file for file in tree.files() if file.form != "ignored" and not file.is_problem]
+        readable.sort(key=lambda file: not file.in_mix)
+        for answer in self.studio.sources.data.count_all(readable, separator):
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:

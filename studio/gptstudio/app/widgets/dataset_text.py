@@ -50,7 +50,9 @@ def file_row(
     elif file.form != "text":
         mark = ("· ", "muted")
     facts = [*troubles[:1]] or ([] if file.in_mix else [_why_not(file)])
-    if counts is not None:
+    if counts is not None and counts.rows:
+        facts = [*_counted(counts, bytes_per_token), *facts]  # what it is comes first
+    elif counts is not None:
         facts += _counted(counts, bytes_per_token)
     paint: Paint = "problem" if troubles else "plain" if file.in_mix else "muted"
     size = human_bytes(file.size)
@@ -139,6 +141,9 @@ def _why_not(file: DatasetFile) -> str:
 
 
 def _counted(counts: Counts, bytes_per_token: float) -> list[str]:
+    if counts.rows:
+        forms = [f"{human_count(number)} {form}" for form, number in counts.forms]
+        return [*forms, *([f"{human_count(counts.bad_rows)} bad"] if counts.bad_rows else [])]
     return [
         _several(counts.lines, "line"),
         _several(counts.documents, "doc"),
