@@ -36,8 +36,9 @@ check: $(STAMP) ## lint, format, types, boundaries
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## measure: the studio, tokenizing, training throughput
+bench: $(STAMP) ## measure: the studio, reading data, tokenizing, training throughput
 	@$(BIN)/python benchmarks/studio.py
+	@$(BIN)/python benchmarks/data_check.py
 	@$(BIN)/python benchmarks/tokenize.py
 	@$(BIN)/python benchmarks/train_throughput.py
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gptstudio.commands import models, profiles, runs, setup
+from gptstudio.commands import data, models, profiles, runs, setup
 from gptstudio.commands.options import WorkspaceOption
 from gptstudio.failures import failures_for_people
 
@@ -88,7 +88,11 @@ def _defaults(workspace: Path) -> dict[str, Any]:
     names = [
         info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
     ]
-    return dict.fromkeys(names, own) | {"profiles": dict.fromkeys(("list", "show", "check"), own)}
+    groups = {
+        "profiles": dict.fromkeys(("list", "show", "check"), own),
+        "data": dict.fromkeys(("list", "check", "stats"), own),
+    }
+    return dict.fromkeys(names, own) | groups
 
 
 for _command in (
@@ -107,3 +111,4 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(profiles.app)
+app.add_typer(data.app)

@@ -129,6 +129,13 @@ def test_calls_in_every_dialect(name: str) -> None:
         assert found.tools[0].parameters == SCHEMA
 
 
+def test_arguments_that_parquet_filled_in_are_none() -> None:
+    row = talk(user(), calling({"city": "Oslo", "value": None}), tools=[TOOL])
+    found = recognise(row).read(row)
+    assert isinstance(found, Conversation)
+    assert found.messages[1].calls == (CALL,)
+
+
 def test_two_calls_are_answered_each_by_its_own() -> None:
     calls = [
         {"id": key, "function": {"name": key, "arguments": "{}"}} for key in ("first", "second")

@@ -1,10 +1,12 @@
 """Rows of data files: every packing and layout, and files that are made to harm."""
 
+import datetime
 import gzip
 import json
 import os
 import re
 import tracemalloc
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,6 +69,28 @@ def test_parquet_gives_rows_without_lines(path: Path) -> None:
     assert [row.value["a"] for row in good] == list(range(600))
     assert good[0].value["b"] == [{"c": "x"}]
     assert good[0].line is None
+
+
+def test_parquet_holds_only_what_json_can(path: Path) -> None:
+    when = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    table = pa.Table.from_pylist([{"a": when, "b": float("nan"), "c": Decimal("1.5"), "d": b"x"}])
+    pq.write_table(table, path)
+    (row,), bad = read(path)
+    assert not bad
+    assert json.loads(json.dumps(row.value, allow_nan=False)) == row.value
+    assert row.value["a"].startswith("2026-01-02")
+
+
+def test_of_a_packed_file_that_is_cut_off_the_rest_is_read(path: Path) -> None:
+    content = "".join(f'{{"a": {number}}}\n' for number in range(5000)).encode()
+    for pack in (gzip.compress, zstd.compress):
+        packed = pack(content)
+        path.write_bytes(packed[: len(packed) * 9 // 10])
+        good, bad = read(path)
+        assert len(good) > 1000 or pack is zstd.compress
+        assert [row.value["a"] for row in good] == list(range(len(good)))
+        assert "any further" in bad[-1].reason
+        assert bad[-1].row is None
 
 
 def test_lines_are_those_of_the_file(path: Path) -> None:

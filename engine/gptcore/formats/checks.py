@@ -46,6 +46,8 @@ class CallChecker:
         validators = self._validators(record.tools)
         for field, messages in _turns(record):
             for number, message in enumerate(messages):
+                if not message.calls:
+                    continue
                 for count, call in enumerate(message.calls):
                     validator = validators.get(call.name)
                     if validator is None or not validator.is_valid(call.arguments):
@@ -113,7 +115,13 @@ class Duplicates:
             RowError: It stood before.
         """
         turns = [messages for _, messages in _turns(record)]
-        key = hash(_encode((turns, [tool.name for tool in record.tools])))
+        if record.tools:  # arguments are objects, which have no hash
+            key = hash(_encode((turns, [tool.name for tool in record.tools])))
+        else:
+            try:
+                key = hash(tuple(turns))
+            except TypeError:
+                key = hash(_encode(turns))
         first = self._seen.get(key)
         if first is not None:
             where = f"row {first[1]}" if first[0] == file else f"row {first[1]} of {first[0]}"

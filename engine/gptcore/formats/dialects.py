@@ -34,9 +34,13 @@ def recognise(row: Any) -> Dialect:
     """
     if type(row) is not dict:
         raise RowError("is not an object")
-    for dialect in DIALECTS:
-        for fields in dialect.fields:
-            if all(row.get(field) is not None for field in fields):
+    get = row.get
+    for first, rest, dialect in _TRIED:
+        if get(first) is not None:
+            for field in rest:
+                if get(field) is None:
+                    break
+            else:
                 return dialect
     held = ", ".join(sorted(str(name)[:30] for name in row)[:8]) or "nothing"
     if set(row) <= {"text", "id", "meta", "source"} and "text" in row:
@@ -106,6 +110,10 @@ DIALECTS = (
     Dialect("Alpaca", (("instruction", "output"), ("instruction", "response")), _instruction),
     Dialect("prompt and completion", (("prompt", "completion"),), _completion),
     Dialect("prompt", (("prompt",),), _prompt),
+)
+
+_TRIED = tuple(
+    (fields[0], fields[1:], dialect) for dialect in DIALECTS for fields in dialect.fields
 )
 
 

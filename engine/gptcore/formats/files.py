@@ -11,6 +11,9 @@ from gptcore.errors import UserError
 from gptcore.formats.problems import Problem
 
 TEXT_SUFFIXES = (".txt", ".md")
+DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
+#: Data may have one of these behind its own; text may not.
+PACKED_SUFFIXES = (".gz", ".zst")
 
 
 def find_text_files(

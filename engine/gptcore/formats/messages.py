@@ -60,14 +60,14 @@ def read_messages(value: Any, field: str) -> tuple[Message, ...]:
         raise RowError("holds no message", field)
     made: list[Message] = []
     open_calls: list[tuple[str, str]] = []  # id and name
-    for number, turn in enumerate(value):
-        try:
+    try:
+        for turn in value:
             message = _message(turn, open_calls)
-        except RowError as error:
-            raise error.at(f"{field}[{number}]") from None
-        if message.role == "system" and made:
-            raise RowError("a system message comes after others", f"{field}[{number}]")
-        made.append(message)
+            if message.role == "system" and made:
+                raise RowError("a system message comes after others")
+            made.append(message)
+    except RowError as error:
+        raise error.at(f"{field}[{len(made)}]") from None
     return tuple(made)
 
 
@@ -84,11 +84,11 @@ def _message(turn: Any, open_calls: list[tuple[str, str]]) -> Message:
         raise RowError(f"unknown role {_short(spoken)}", "role")
     content = get("content")
     field = "content"
-    if content is None:
-        content = get("value")
-        field = "value" if content is not None else field
     if type(content) is not str:
-        content = _joined(content, field)
+        if content is None and (content := get("value")) is not None:
+            field = "value"
+        if type(content) is not str:
+            content = _joined(content, field)
     if role == "assistant":
         return _answer(turn, spoken, content, field, open_calls)
     if role == "tool":
@@ -131,12 +131,13 @@ def _answer(
     if listed is not None:
         if type(listed) is not list:
             raise RowError("is not a list of calls", where)
-        calls = tuple(_call(each, f"{where}[{number}]") for number, each in enumerate(listed))
+        calls = tuple([_call(each, f"{where}[{number}]") for number, each in enumerate(listed)])
         ids = [str(each.get("id") or "") for each in listed]
         open_calls[:] = [(key, call.name) for key, call in zip(ids, calls, strict=True)]
     if not calls and not content.strip():
         raise RowError("is an empty answer", field)
-    return Message("assistant", content, calls, "", _is_learned(turn))
+    is_learned = _is_learned(turn) if "weight" in turn or "train" in turn else True
+    return Message("assistant", content, calls, "", is_learned)
 
 
 def _is_learned(turn: dict[str, Any]) -> bool:
@@ -162,7 +163,12 @@ def _call(value: Any, field: str) -> ToolCall:
     if arguments is None:
         arguments = value.get("parameters")  # as some tools of Meta's models spell it
     if type(arguments) is str:
-        arguments = _decoded(arguments, f"{field}.arguments") if arguments.strip() else {}
+        try:
+            arguments = decode(arguments.encode()) if arguments.strip() else {}
+        except RowError as error:
+            raise RowError(error.reason, f"{field}.arguments") from None
+    elif type(arguments) is dict:  # Parquet fills in the arguments of other rows' functions
+        arguments = {key: given for key, given in arguments.items() if given is not None}
     elif arguments is None:
         arguments = {}
     if type(arguments) is not dict:

@@ -60,12 +60,19 @@ class RecordReader:
             UserError: The file cannot be opened.
         """
         duplicates = Duplicates() if self._shared is None else self._shared
+        check_calls, check_twice, name = self._calls.check, duplicates.check, self._name
         for row in self._rows:
             if isinstance(row, Problem):
                 yield row
                 continue
+            number, line, value, size = row
             try:
-                yield self._read(row, duplicates)
+                dialect = recognise(value)
+                record = dialect.read(value)
+                if record.tools:
+                    check_calls(record)
+                check_twice(record, name, number)
+                yield Read(number, line, dialect.name, record, size)
             except RowError as error:
                 yield Problem(self.path, row.line, error.reason, row.number, error.field)
             except RecursionError:

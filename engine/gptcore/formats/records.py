@@ -15,7 +15,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 Form = Literal["instruction", "conversation", "tools", "preference", "prompt"]
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A function that the assistant calls.
 
     Attributes:
@@ -27,7 +27,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A function that may be called.
 
     Attributes:
@@ -41,7 +41,7 @@ class Tool(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn of a conversation.
 
     Attributes:
@@ -59,7 +59,7 @@ class Message(msgspec.Struct, frozen=True):
     is_learned: bool = True
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """Turns to learn from.
 
     Attributes:
@@ -73,7 +73,7 @@ class Conversation(msgspec.Struct, frozen=True):
     form: Literal["instruction", "conversation", "tools"] = "conversation"
 
 
-class Preference(msgspec.Struct, frozen=True):
+class Preference(msgspec.Struct, frozen=True, gc=False):
     """A better and a worse continuation of the same turns.
 
     Attributes:
@@ -94,7 +94,7 @@ class Preference(msgspec.Struct, frozen=True):
         return "preference"
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """Turns to go on from, for learning by reward.
 
     Attributes:

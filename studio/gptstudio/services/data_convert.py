@@ -11,10 +11,11 @@ import msgspec
 
 from gptcore.errors import UserError
 from gptcore.formats.checks import Duplicates
+from gptcore.formats.files import PACKED_SUFFIXES
 from gptcore.formats.problems import Problem
 from gptcore.formats.records import to_row
 from gptcore.workspace import fsync_dir
-from gptstudio.services.data_files import PACKED_SUFFIXES, DataFile, refuse_text
+from gptstudio.services.data_files import DataFile, refuse_text
 from gptstudio.services.data_report import FileReport, OnBytes, read_records
 
 #: What a file of JSON Lines is called.
@@ -42,7 +43,7 @@ def convert(
         raise UserError("there is no such file", where=str(source), fix="see gptstudio data list")
     refuse_text(source)
     _check_target(source, target, force=force)
-    encode = msgspec.json.Encoder().encode
+    encode = msgspec.json.Encoder(enc_hook=str).encode
     report = FileReport(str(source))
     file = DataFile(source, str(source), "data", source.stat().st_size)
     with _appearing(target) as written:
@@ -52,9 +53,9 @@ def convert(
                 written.write(encode(to_row(item.record)))
                 written.write(b"\n")
         if not report.good:
-            first = f"; the first: {report.problems[0].reason}" if report.problems else ""
+            why = f"; the first {report.problems[0].reason}" if report.problems else ": it is empty"
             raise UserError(
-                f"no row of it can be used: {report.bad} are bad{first}",
+                f"no row of it can be used{why}",
                 where=str(source),
                 fix="gptstudio data check says more",
             )

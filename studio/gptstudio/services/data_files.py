@@ -8,11 +8,8 @@ from typing import Literal
 import msgspec
 
 from gptcore.errors import UserError
-from gptcore.formats.files import TEXT_SUFFIXES
+from gptcore.formats.files import DATA_SUFFIXES, PACKED_SUFFIXES, TEXT_SUFFIXES
 from gptcore.workspace import Workspace
-
-DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
-PACKED_SUFFIXES = (".gz", ".zst")
 
 Kind = Literal["text", "data"]
 
@@ -138,7 +135,7 @@ def _add(found: Found, seen: set[tuple[int, int]], path: Path, name: str) -> Non
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-        full = name if each == path else f"{name.rstrip('/')}/{each.relative_to(path)}"
+        full = name if each == path else str(Path(name) / each.relative_to(path))
         found.files.append(DataFile(each, full, kind, size))
 
 

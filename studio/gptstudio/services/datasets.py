@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from gptcore.formats import TEXT_SUFFIXES, UNTEXTUAL_NAME, any_glob, is_text_name
+from gptcore.formats.files import DATA_SUFFIXES, PACKED_SUFFIXES
 from gptcore.lineage import results
 from gptcore.workspace import Workspace
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 #: How many files and folders are listed at most; what lies beyond is said to be left out.
 MAX_ENTRIES = 50_000
-
-DATA_SUFFIXES = (".json", ".jsonl", ".parquet")
-COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 #: text: pretraining reads it. data: known, and read by no stage yet. ignored: neither.
 Form = Literal["text", "data", "ignored"]
@@ -334,7 +332,7 @@ def form_of(path: str) -> tuple[Form, str]:
     """What a file's name says it is, and why it is not learned from; empty where it may be."""
     name = path.rpartition("/")[2].lower()
     plain = name
-    for suffix in COMPRESSED_SUFFIXES:
+    for suffix in PACKED_SUFFIXES:
         plain = plain.removesuffix(suffix)
     if plain.endswith(DATA_SUFFIXES):
         return "data", "not read yet by any stage"
