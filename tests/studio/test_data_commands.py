@@ -286,3 +286,13 @@ def test_what_is_converted_says_the_same(
     assert refused.returncode == 2
     assert "the file is there already" in refused.stderr
     assert made.read_bytes() == kept
+
+
+def test_make_writes_the_demos_conversations_once(cli: Cli, tmp_path: Path) -> None:
+    made = cli("data", "make", str(tmp_path / "demo"), "--seed", "3")
+    assert made.returncode == 0
+    assert len(made.stdout.splitlines()) == 8
+    assert cli("data", "check", str(tmp_path / "demo/tools-held-out.jsonl")).returncode == 0
+    again = cli("data", "make", str(tmp_path / "demo"))
+    assert again.returncode == 2
+    assert "already" in again.stderr

@@ -201,6 +201,25 @@ def convert(
         say_warning(f"left out: {several(report.bad, 'row')}: {counts(report.reasons)}")
 
 
+@app.command()
+def make(
+    folder: Annotated[Path, typer.Argument(help="Where to; made where it is missing.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+) -> None:
+    """Make the demo's conversations, in which tools are called, to try things on."""
+    from gptcore.errors import UserError
+    from gptcore.text import steady
+    from gptstudio.demo_data import FILE_NAMES, write_demo_data
+
+    if there := next((name for name in FILE_NAMES if (folder / name).exists()), None):
+        raise UserError(
+            "there is such data already",
+            where=str(folder / there),
+            fix="name another folder, or remove the files",
+        )
+    typer.echo("\n".join(steady(str(path)) for path in write_demo_data(folder, seed=seed)))
+
+
 def _warn_of(unlisted: list[str]) -> None:
     from gptstudio.failures import say_warning
 

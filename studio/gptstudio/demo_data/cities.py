@@ -1,0 +1,142 @@
+"""Weather and time in a city: made up, and always the same."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any, ClassVar
+from zlib import crc32
+
+from gptstudio.demo_data.base import Arguments, DemoTool
+from gptstudio.demo_data.parts import Part, listed, owned
+
+CITIES = listed("""
+Accra, Amman, Athens, Atlanta, Auckland, Austin, Bangkok, Beijing, Belgrade, Bergen, Berlin,
+Bogota, Boston, Brisbane, Cairo, Calgary, Cape Town, Caracas, Chicago, Cologne, Colombo, Dakar,
+Dallas, Darwin, Delhi, Denver, Dhaka, Dresden, Dublin, Durban, Gdansk, Geneva, Hamburg, Hanoi,
+Havana, Helsinki, Hobart, Hong Kong, Houston, Jakarta, Kampala, Karachi, Krakow, Kyoto, Lagos,
+Lahore, Leipzig, Lima, Lisbon, London, Lusaka, Madrid, Malmo, Manila, Miami, Milan, Montreal,
+Mumbai, Munich, Nairobi, Naples, New York, Osaka, Oslo, Ottawa, Paris, Perth, Phoenix, Portland,
+Porto, Prague, Pretoria, Quito, Recife, Riga, Rome, San Jose, Santiago, Seattle, Seoul, Seville,
+Sofia, Sydney, Tallinn, Tampere, Tehran, Tokyo, Toronto, Tripoli, Tunis, Turin, Vienna, Vilnius,
+Warsaw, Wellington, Zagreb, Zurich
+""")
+
+SKIES = ("sun", "clear sky", "clouds", "light rain", "heavy rain", "fog", "wind", "storms")
+
+
+class _CityTool(DemoTool):
+    """A tool that is asked about a city."""
+
+    parameters: ClassVar[Mapping[str, str]] = {"city": "string"}
+    tails = ("in {city}",)
+    follow_ups = (
+        "and in {city}?",
+        "what about {city}?",
+        "how about {city}?",
+        "and {city}?",
+        "and now {city}?",
+        "the same for {city}?",
+    )
+    asks_back = "In which city?"
+    replies = ("{city}", "in {city}", "{city}, please", "I mean {city}", "for {city}")
+    #: The tool's place among those that are asked about a city.
+    place: int
+
+    def draw(self, rng: Random, part: Part) -> Arguments:
+        """A city that `part` may ask this tool about."""
+        return {"city": rng.choice(owned(CITIES, self.place, part))}
+
+
+class Weather(_CityTool):
+    """The weather in a city: made up from the letters of its name."""
+
+    name = "weather"
+    description = "Weather in a city."
+    purpose = "the weather"
+    place = 0
+    questions = (
+        "what is the weather in {city}?",
+        "what's the weather like in {city}?",
+        "how is the weather in {city} today?",
+        "how warm is it in {city}?",
+        "is it raining in {city}?",
+        "is it cold in {city} now?",
+        "do I need a coat in {city}?",
+        "does the sun shine in {city}?",
+        "tell me the weather in {city}.",
+        "I want to know the weather in {city}.",
+        "weather in {city}?",
+        "{city} weather?",
+        "what weather does {city} have?",
+        "I am going to {city}, will I need an umbrella?",
+    )
+    clauses = (
+        "what is the weather in {city}",
+        "how is the weather in {city}",
+        "how warm is it in {city}",
+        "is it raining in {city}",
+    )
+    vague = (
+        "what is the weather like?",
+        "is it raining?",
+        "how is the weather today?",
+        "tell me the weather.",
+        "will I need a coat?",
+    )
+    answers = (
+        "{city}: {result}.",
+        "The weather in {city}: {result}.",
+        "In {city}: {result}.",
+    )
+
+    def run(self, arguments: Mapping[str, Any]) -> str:
+        """Sky and degrees."""
+        number = _number(self.name, arguments["city"])
+        return f"{SKIES[number % len(SKIES)]}, {number // len(SKIES) % 34 + 2} C"
+
+
+class Clock(_CityTool):
+    """The time in a city: always the same, made up from the letters of its name."""
+
+    name = "clock"
+    description = "Time in a city."
+    purpose = "the time"
+    place = 1
+    questions = (
+        "what time is it in {city}?",
+        "what's the time in {city}?",
+        "what is the time in {city} now?",
+        "do you have the time in {city}?",
+        "tell me the time in {city}.",
+        "can you tell me the time in {city}?",
+        "is it late in {city}?",
+        "is it morning in {city}?",
+        "I would like to know the time in {city}.",
+        "time in {city}?",
+        "{city} time?",
+        "what do the clocks say in {city}?",
+        "I must call {city}, what time is it there?",
+    )
+    clauses = (
+        "what time is it in {city}",
+        "what is the time in {city}",
+        "what's the time in {city}",
+        "what hour is it in {city}",
+    )
+    vague = (
+        "what time is it?",
+        "tell me the time.",
+        "can you look at the clock?",
+        "do you have the time?",
+        "what does the clock say?",
+    )
+    answers = ("It is {result} in {city}.", "In {city} it is {result}.", "{city}: {result}.")
+
+    def run(self, arguments: Mapping[str, Any]) -> str:
+        """Hours and minutes."""
+        minutes = _number(self.name, arguments["city"]) % (24 * 60)
+        return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _number(*words: str) -> int:
+    """A number that looks like chance and always is the same for the same words."""
+    return crc32("|".join(words).casefold().encode("utf-8", "replace"))
