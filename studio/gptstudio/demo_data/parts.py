@@ -17,7 +17,7 @@ _OPENERS = ("hi, ", "hello, ", "hey, ", "ok, ", "one question: ", "well, ", "so,
 
 
 def part_of(what: str) -> Part:
-    """The part that owns a question with numbers, by a checksum of what it asks for."""
+    """The part that owns what is asked, by a checksum: the same for every seed."""
     return "held-out" if crc32(what.encode()) % _HELD_OUT_SHARE == 0 else "train"
 
 
