@@ -165,7 +165,17 @@ def test_a_bad_element_of_an_array(path: Path, value: str, reason: str, goes_on:
         (b"PAR1" + b"nonsense" * 99, "broken Parquet"),
         (b'[{"a": 1},\n\xff\xfe]', "UTF-8"),
     ],
-    ids=["cut", "no-end", "binary", "utf-16", "gzip", "zstd", "not-gzip", "not-parquet", "not-utf-8"],
+    ids=[
+        "cut",
+        "no-end",
+        "binary",
+        "utf-16",
+        "gzip",
+        "zstd",
+        "not-gzip",
+        "not-parquet",
+        "not-utf-8",
+    ],
 )
 def test_a_broken_file_is_a_problem(path: Path, content: bytes, reason: str) -> None:
     path.write_bytes(content)
