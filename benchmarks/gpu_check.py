@@ -40,7 +40,8 @@ if STAND_IN:  # the trainer's imports want it, for encoding text; no text is enc
 from gptcore import events
 from gptcore.devices import Device, visible_devices
 from gptcore.memory import estimate_training
-from gptcore.profile import EngineSettings, ModelSettings, Profile, read_profile
+from gptcore.profile import Profile, read_profile
+from gptcore.settings import EngineSettings, ModelSettings
 from gptengine.model import GPT
 from gptengine.train.device import Placement, place
 from gptengine.train.trainer import GPTTrainer

@@ -112,7 +112,7 @@ def serve(candidate: str, size: str) -> None:
 
 
 def our_step(layers: int, heads: int, width: int, context: int, vocabulary: int):
-    from gptcore.profile import PretrainSettings
+    from gptcore.settings import PretrainSettings
     from gptengine import GPT
     from gptengine.train.optimizer import GuardedOptimizer, build_optimizer
 

@@ -126,19 +126,3 @@ def find_parent(workspace: Workspace, name: str) -> Path:
         where=f"{workspace.root} holds: {names}",
         fix="name a folder in models/ or tokenizers/ with --from",
     )
-
-
-def tokenizers_of(workspace: Workspace, pipeline: str) -> list[tuple[Path, Lineage]]:
-    """The tokenizers that a pipeline has made, the newest first; at least one.
-
-    Raises:
-        UserError: There is none.
-    """
-    found = [item for item in results(workspace.tokenizers) if item[1].pipeline == pipeline]
-    if not found:
-        raise UserError(
-            f"the pipeline {pipeline} has no tokenizer yet",
-            where=str(workspace.tokenizers),
-            fix="--stage all makes one first; or name one with --from",
-        )
-    return found

@@ -27,7 +27,8 @@ the blocks: the token ids (8), and the last norm's input (4 D + 8).
 
 from dataclasses import dataclass, fields
 
-from gptcore.profile import ModelSettings, Profile
+from gptcore.profile import Profile
+from gptcore.settings import ModelSettings
 
 #: CUDA context, cuBLAS workspaces and the allocator's rounding, in bytes.
 CUDA_OVERHEAD = 700 * 2**20

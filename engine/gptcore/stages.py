@@ -6,14 +6,17 @@ its result. A stage whose fingerprint some tokenizer or model already carries ne
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from gptcore.profile import Profile
 
-StageName = Literal["tokenizer", "pretrain"]
+StageName = Literal["tokenizer", "pretrain", "finetune", "eval"]
+#: A mix of the profile: a table under `data`.
+Mix = Literal["pretrain", "finetune", "eval"]
+ParentKind = Literal["tokenizer", "model"]
 
 #: Raised when the meaning of a stage changes, so that older results count as stale.
 FINGERPRINT_VERSION = 1
@@ -28,16 +31,38 @@ class Stage:
         title: For people.
         makes: The workspace folder its result goes to.
         settings: Dotted keys, or whole tables, that change the result.
-        ignored: Keys within those that do not.
+        data: The mixes (tables under `data`) that it learns from; other stages of the pipeline
+            may add theirs.
+        parents: What it starts from, by kind.
+        ignored: Keys within `settings` that do not change the result.
         parallel: Whether `engine.processes` of them work together, under torchrun.
+        report: The file that it adds to its parent, instead of making a folder of its own.
     """
 
     name: StageName
     title: str
     makes: Literal["tokenizers", "models"]
     settings: tuple[str, ...]
+    data: tuple[Mix, ...]
+    parents: tuple[ParentKind, ...] = ()
     ignored: tuple[str, ...] = ()
     parallel: bool = False
+    report: str = ""
+
+
+def _without_effect(table: str) -> tuple[str, ...]:
+    """The settings of a training loop that do not change what it makes."""
+    names = (
+        "micro_batch",
+        "log_interval",
+        "checkpoint_interval",
+        "keep_checkpoints",
+        "sample_interval",
+        "sample_prompt",
+        "sample_tokens",
+    )
+    mix = (f"data.{table}.include", f"data.{table}.exclude")  # the files that came of them count
+    return (*(f"{table}.{name}" for name in names), *mix)
 
 
 STAGES: dict[str, Stage] = {
@@ -48,6 +73,7 @@ STAGES: dict[str, Stage] = {
             title="BPE tokenizer",
             makes="tokenizers",
             settings=("model.vocab_size", "tokenizer", "data.pretrain.separator"),
+            data=("pretrain",),
         ),
         Stage(
             name="pretrain",
@@ -55,23 +81,42 @@ STAGES: dict[str, Stage] = {
             makes="models",
             parallel=True,
             settings=("model", "pretrain", "data.pretrain", "engine.precision", "engine.processes"),
-            ignored=(
-                "model.vocab_size",  # the tokenizer, itself an input, decides
-                "pretrain.micro_batch",
-                "pretrain.log_interval",
-                "pretrain.checkpoint_interval",
-                "pretrain.keep_checkpoints",
-                "pretrain.sample_interval",
-                "pretrain.sample_prompt",
-                "pretrain.sample_tokens",
-                "data.pretrain.include",  # the files that came of them are inputs
-                "data.pretrain.exclude",
-            ),
+            data=("pretrain",),
+            parents=("tokenizer",),
+            # The tokenizer, itself an input, decides about the vocabulary.
+            ignored=("model.vocab_size", *_without_effect("pretrain")),
+        ),
+        Stage(
+            name="finetune",
+            title="Fine-tuning",
+            makes="models",
+            settings=("finetune", "data.finetune", "engine.precision"),
+            data=("finetune",),
+            parents=("tokenizer", "model"),
+            ignored=_without_effect("finetune"),
+        ),
+        Stage(
+            name="eval",
+            title="Evaluation",
+            makes="models",
+            settings=("eval", "engine.precision"),
+            data=("eval",),
+            parents=("tokenizer", "model"),
+            ignored=("eval.batch_size",),
+            report="evaluation.json",
         ),
     )
 }
 
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+
+def mixes_of(stage: Stage, pipeline: Iterable[str]) -> tuple[Mix, ...]:
+    """The mixes that `stage` reads: the tokenizer learns from all that the pipeline trains on."""
+    if stage.name != "tokenizer":
+        return stage.data
+    trained = (mix for name in pipeline if not STAGES[name].report for mix in STAGES[name].data)
+    return tuple(dict.fromkeys((*stage.data, *trained)))
 
 
 def settings_that_matter(stage: Stage, profile: "Profile") -> dict[str, Any]:

@@ -5,14 +5,23 @@ from pathlib import Path
 
 import msgspec
 
-from gptcore.digests import file_digest, file_digests
 from gptcore.errors import UserError
-from gptcore.formats import find_text_files
-from gptcore.inputs import parent_file, parent_kinds, result_with, stage_inputs
-from gptcore.lineage import DataFile, find_parent, tokenizers_of
-from gptcore.profile import Profile
-from gptcore.stages import STAGES, fingerprint
-from gptcore.workspace import RunPaths, Workspace, write_atomic
+from gptcore.inputs import (
+    OnBytes,
+    Pipeline,
+    digested,
+    named_parent,
+    nothing_before,
+    parent_digests,
+    result_with,
+    results_of,
+    stage_before,
+    stage_inputs,
+    taken_from,
+)
+from gptcore.lineage import DataFile
+from gptcore.stages import STAGES, ParentKind, fingerprint
+from gptcore.workspace import RunPaths, write_atomic
 from gptengine.context import StageContext
 
 
@@ -27,12 +36,12 @@ class Inputs(msgspec.Struct, frozen=True):
     """``inputs.json`` of a run.
 
     Attributes:
-        data: The files it learns from.
+        data: For each stage of the run, the files it learns from.
         parents: For each stage that has started, what it starts from by kind.
     """
 
-    data: list[DataFile]
-    parents: dict[str, dict[str, Parent]]
+    data: dict[str, list[DataFile]]
+    parents: dict[str, dict[ParentKind, Parent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class Plan:
     """The inputs of a stage.
 
     Args:
-        files: Text files to learn from.
+        files: Files to learn from.
         data: The same, for the lineage.
         fingerprint: Of inputs and settings.
         output: Folder that the result will be.
@@ -54,46 +63,47 @@ class Plan:
     fingerprint: str
     output: Path
     existing: Path | None
-    parents: dict[str, Path] = field(default_factory=dict)
+    parents: dict[ParentKind, Path] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
 def make_plan(context: StageContext) -> Plan:
     """Find the inputs of `context.stage` and see whether its result is there already.
 
-    What a stage learned from at its first start it learns from at every later one: the inputs are
-    frozen in the run's record.
+    What a run learned from at its first start it learns from at every later one: the inputs are
+    frozen in its record.
 
     Raises:
-        UserError: An input is missing, or has changed since the stage first started; or an earlier
+        UserError: An input is missing, or has changed since the run first started; or an earlier
             run of this name left checkpoints.
     """
-    workspace, profile, stage = context.workspace, context.profile, context.stage
+    workspace, stage = context.workspace, context.stage
     frozen = _read_inputs(context.run)
-    if frozen is None or stage.name not in frozen.parents:
+    known = frozen.parents if frozen else {}
+    if stage.name not in known:
         _refuse_foreign_checkpoints(context)
-    data = _unchanged_corpus(context, frozen) if frozen else _corpus(context)
-    parents: dict[str, Parent] = {}
+    data = _unchanged_data(context, frozen) if frozen else _data(context)
     warnings: tuple[str, ...] = ()
-    if stage.name == "pretrain":
-        if frozen and stage.name in frozen.parents:
-            parents = _unchanged_parents(context, frozen.parents[stage.name])
-        else:
-            parents, warnings = _parents(context, data)
+    if stage.name in known:
+        parents = _unchanged_parents(context, known[stage.name])
+    else:
+        parents, warnings = _parents(context)
     if context.is_main:
-        known = frozen.parents if frozen else {}
         _write_inputs(context.run, Inputs(data, {**known, stage.name: parents}))
     digests = {kind: parent.sha256 for kind, parent in parents.items()}
-    stage_fingerprint = fingerprint(stage, profile, stage_inputs(data, digests))
+    mine = data[stage.name]
+    stage_fingerprint = fingerprint(stage, context.profile, stage_inputs(mine, digests))
+    folders = {kind: workspace.root / parent.path for kind, parent in parents.items()}
+    reported_on = folders["model"] if stage.report else None
     folder = workspace.root / stage.makes
     suffix = "" if stage.makes == "tokenizers" else f"-{stage.name}"
     return Plan(
-        files=[workspace.datasets / item.file for item in data],
-        data=data,
+        files=[workspace.datasets / item.file for item in mine],
+        data=mine,
         fingerprint=stage_fingerprint,
-        output=_free_name(folder / f"{context.run.name}{suffix}"),
-        existing=result_with(folder, stage_fingerprint),
-        parents={kind: workspace.root / parent.path for kind, parent in parents.items()},
+        output=reported_on or _free_name(folder / f"{context.run.name}{suffix}"),
+        existing=result_with(folder, stage_fingerprint, reported_on),
+        parents=folders,
         warnings=warnings,
     )
 
@@ -125,34 +135,34 @@ def _write_inputs(run: RunPaths, inputs: Inputs) -> None:
     write_atomic(run.inputs, msgspec.json.format(msgspec.json.encode(inputs), indent=2))
 
 
-def _corpus(context: StageContext) -> list[DataFile]:
-    """The text files that the profile includes, as they are now."""
-    workspace, mix = context.workspace, context.profile.data.pretrain
-    files = find_text_files(workspace.datasets, mix.include, mix.exclude)
-    names = [str(path.relative_to(workspace.datasets)) for path in files]
-    return _with_digests(context, names)
+def _data(context: StageContext) -> dict[str, list[DataFile]]:
+    """For every stage of the run, the files that the profile includes, as they are now."""
+    pipeline = Pipeline(context.workspace, context.profile, _reading(context))
+    return {name: pipeline.data(STAGES[name]) for name in context.profile.pipeline.performed}
 
 
-def _with_digests(context: StageContext, names: list[str]) -> list[DataFile]:
-    paths = [context.workspace.datasets / name for name in names]
-    sizes = [path.stat().st_size for path in paths]
-    progress = context.progress("reading the text", "MB")
-    total = sum(sizes)
-    digests = file_digests(
-        paths,
-        context.workspace.cache,
-        lambda done: progress(done / 1e6, total / 1e6) if done else context.check(),
-    )
-    return [DataFile(*item) for item in zip(names, sizes, digests, strict=True)]
+def _reading(context: StageContext) -> OnBytes:
+    progress = context.progress("reading the data", "MB")
+
+    def on_bytes(done: int, total: int) -> None:
+        if done:
+            progress(done / 1e6, total / 1e6)
+        else:
+            context.check()
+
+    return on_bytes
 
 
-def _unchanged_corpus(context: StageContext, frozen: Inputs) -> list[DataFile]:
+def _unchanged_data(context: StageContext, frozen: Inputs) -> dict[str, list[DataFile]]:
     """The files that the run began with; files that came later are for later runs."""
-    names = [item.file for item in frozen.data]
+    before = frozen.data[context.stage.name]
+    names = [item.file for item in before]
     missing = [name for name in names if not (context.workspace.datasets / name).is_file()]
     changed = missing or [
         then.file
-        for then, now in zip(frozen.data, _with_digests(context, names), strict=True)
+        for then, now in zip(
+            before, digested(context.workspace, names, _reading(context)), strict=True
+        )
         if then.sha256 != now.sha256
     ]
     if changed:
@@ -166,10 +176,12 @@ def _unchanged_corpus(context: StageContext, frozen: Inputs) -> list[DataFile]:
     return frozen.data
 
 
-def _unchanged_parents(context: StageContext, frozen: dict[str, Parent]) -> dict[str, Parent]:
+def _unchanged_parents(
+    context: StageContext, frozen: dict[ParentKind, Parent]
+) -> dict[ParentKind, Parent]:
     for kind, parent in frozen.items():
         path = context.workspace.root / parent.path
-        if not path.is_dir() or _parent(context.workspace, kind, path).sha256 != parent.sha256:
+        if not path.is_dir() or _parents_in(context, {kind: path})[kind] != parent:
             raise UserError(
                 f"the {kind} that this run began with has changed or is gone",
                 where=str(path),
@@ -178,42 +190,41 @@ def _unchanged_parents(context: StageContext, frozen: dict[str, Parent]) -> dict
     return frozen
 
 
-def _parents(
-    context: StageContext, data: list[DataFile]
-) -> tuple[dict[str, Parent], tuple[str, ...]]:
-    """The tokenizer, and where one was named the model, that the stage starts from."""
-    workspace = context.workspace
-    path = context.parent or _named_parent(context)
+def _parents(context: StageContext) -> tuple[dict[ParentKind, Parent], tuple[str, ...]]:
+    """The tokenizer or model that the stage starts from, and what there is to say of it."""
+    stage = context.stage
+    if not stage.parents:
+        return {}, ()
+    path = context.parent or named_parent(context.workspace, context.profile, stage)
     warnings: tuple[str, ...] = ()
     if path is None:
-        path, warnings = _tokenizer_of_pipeline(workspace, context.profile, data)
-    return {kind: _parent(workspace, kind, path) for kind in parent_kinds(path)}, warnings
+        path, warnings = _result_before(context)
+    return _parents_in(context, dict.fromkeys(taken_from(path, stage), path)), warnings
 
 
-def _parent(workspace: Workspace, kind: str, path: Path) -> Parent:
-    file = parent_file(path, kind)
-    return Parent(workspace.relative(path), file_digest(file, workspace.cache))
+def _parents_in(context: StageContext, paths: dict[ParentKind, Path]) -> dict[ParentKind, Parent]:
+    digests = parent_digests(context.workspace, paths)
+    return {
+        kind: Parent(context.workspace.relative(path), digests[kind])
+        for kind, path in paths.items()
+    }
 
 
-def _named_parent(context: StageContext) -> Path | None:
-    """What `--from` names, for the first stage of the run."""
-    pipeline = context.profile.pipeline
-    if pipeline.parent is None or context.stage.name != pipeline.performed[0]:
-        return None
-    return find_parent(context.workspace, pipeline.parent)
-
-
-def _tokenizer_of_pipeline(
-    workspace: Workspace, profile: Profile, data: list[DataFile]
-) -> tuple[Path, tuple[str, ...]]:
-    """The tokenizer that this pipeline has made, the up-to-date one if there is one."""
-    wanted = fingerprint(STAGES["tokenizer"], profile, stage_inputs(data))
-    current = result_with(workspace.tokenizers, wanted)
+def _result_before(context: StageContext) -> tuple[Path, tuple[str, ...]]:
+    """What the stage before made in this pipeline, the up-to-date one if there is one."""
+    workspace, profile = context.workspace, context.profile
+    before = stage_before(profile, context.stage)
+    there = results_of(workspace, before, profile.name)
+    try:
+        current = Pipeline(workspace, profile, _reading(context)).current(before)
+    except UserError:
+        current = None  # made from what is no longer there
     if current is not None:
         return current, ()
-    path, _ = tokenizers_of(workspace, profile.name)[0]
-    shown = workspace.relative(path)
-    return path, (f"{shown} was made from other data or settings than there are now",)
+    if not there:
+        raise nothing_before(workspace, before, profile.name)
+    shown = workspace.relative(there[0][0])
+    return there[0][0], (f"{shown} was made from other data or settings than there are now",)
 
 
 def _free_name(path: Path) -> Path:

@@ -11,7 +11,8 @@ from pathlib import Path
 from gptcore.control import FileLock, is_locked
 from gptcore.devices import list_devices, visible_devices
 from gptcore.memory import estimate_run
-from gptcore.profile import EngineSettings, Profile
+from gptcore.profile import Profile
+from gptcore.settings import EngineSettings
 from gptcore.status import LIVE, observe
 from gptcore.workspace import RunPaths, Workspace, make_private_dir, write_atomic
 

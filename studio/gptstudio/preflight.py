@@ -29,7 +29,9 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
     Raises:
         UserError: It has not; the message names the setting or command that helps.
     """
-    from gptcore.formats import Problem, find_text_files
+    from gptcore.formats import Problem
+    from gptcore.inputs import stage_files
+    from gptcore.stages import STAGES
 
     for folder in (workspace.root, workspace.logs):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
@@ -38,9 +40,10 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
                 where=str(folder),
                 fix="choose another with --workspace, or change its owner or mode",
             )
-    data = profile.data.pretrain
     problems: list[Problem] = []
-    find_text_files(workspace.datasets, data.include, data.exclude, problems)
+    for name in profile.pipeline.performed:
+        stage_files(workspace, profile, STAGES[name], problems)
+    problems = list(dict.fromkeys(problems))
     _check_parent(workspace, profile)
     devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)
     if "pretrain" in profile.pipeline.performed and devices:
@@ -56,12 +59,16 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
 
 def _check_parent(workspace: Workspace, profile: "Profile") -> None:
     """What the first stage starts from must be there; the engine looks again, more closely."""
-    from gptcore.lineage import find_parent, tokenizers_of
+    from gptcore.inputs import named_parent, nothing_before, results_of, stage_before, taken_from
+    from gptcore.stages import STAGES
 
-    if profile.pipeline.parent:
-        find_parent(workspace, profile.pipeline.parent)
-    elif profile.pipeline.performed[0] != "tokenizer":
-        tokenizers_of(workspace, profile.name)
+    stage = STAGES[profile.pipeline.performed[0]]
+    if (named := named_parent(workspace, profile, stage)) is not None:
+        taken_from(named, stage)
+    elif stage.parents:
+        before = stage_before(profile, stage)
+        if not results_of(workspace, before, profile.name):
+            raise nothing_before(workspace, before, profile.name)
 
 
 def _usable_devices(profile: "Profile") -> "list[Device]":

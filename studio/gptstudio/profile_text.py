@@ -7,7 +7,8 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from gptcore.memory import estimate_run, num_parameters
-from gptcore.profile import Profile, Section, differences
+from gptcore.profile import Profile, differences
+from gptcore.settings import Section
 from gptcore.text import clean
 from gptstudio.text import human_bytes, human_count
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcore.errors import UserError
-from gptcore.formats import Problem, TextReader, find_text_files
+from gptcore.formats import Problem, TextReader, find_files
 
 SEPARATOR = "<|endoftext|>"
 
@@ -21,7 +21,7 @@ def put(root: Path, *names: str, text: str = "some text") -> None:
 
 
 def names(root: Path, **options) -> list[str]:
-    return [str(path.relative_to(root)) for path in find_text_files(root, **options)]
+    return [str(path.relative_to(root)) for path in find_files(root, "text", **options)]
 
 
 def documents(path: Path, separator: str = SEPARATOR, piece_bytes: int = 1 << 20) -> list[bytes]:
@@ -51,12 +51,12 @@ def test_the_remedy_is_a_command_that_works_where_it_is_typed(
     monkeypatch.chdir(tmp_path)
     for step in ("missing", "empty"):
         with pytest.raises(UserError) as caught:
-            find_text_files(tmp_path / "datasets")
+            find_files(tmp_path / "datasets", "text")
         assert "gptstudio init ." in caught.value.fix
         if step == "missing":
             (tmp_path / "datasets").mkdir()
     with pytest.raises(UserError) as caught:
-        find_text_files(tmp_path / "else where" / "datasets")
+        find_files(tmp_path / "else where" / "datasets", "text")
     assert caught.value.fix == f"gptstudio init '{tmp_path}/else where'"
 
 
@@ -120,11 +120,11 @@ def test_what_may_not_be_read_is_reported(tmp_path: Path) -> None:
 
 def test_nothing_to_find_says_where_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError) as missing:
-        find_text_files(tmp_path / "nowhere")
+        find_files(tmp_path / "nowhere", "text")
     assert "gptstudio init" in missing.value.fix
     put(tmp_path, "a.json")
     with pytest.raises(UserError) as empty:
-        find_text_files(tmp_path)
+        find_files(tmp_path, "text")
     assert str(tmp_path) in empty.value.where
     assert ".txt" in empty.value.where
     assert ".md" in empty.value.where
@@ -255,7 +255,7 @@ def test_a_name_that_is_not_text_is_a_problem_and_left_out(tmp_path: Path) -> No
     (tmp_path / "good.txt").write_text("text")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.txt")).write_text("text")
     problems: list[Problem] = []
-    found = find_text_files(tmp_path, problems=problems)
+    found = find_files(tmp_path, "text", problems=problems)
     assert [path.name for path in found] == ["good.txt"]
     [problem] = problems
     assert "not UTF-8" in problem.reason

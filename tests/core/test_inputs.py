@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gptcore.errors import UserError
-from gptcore.inputs import parent_file, parent_kinds, result_with, stage_inputs
+from gptcore.inputs import parent_file, result_with, stage_inputs, taken_from
 from gptcore.lineage import DataFile, Lineage, write_lineage
 from gptcore.profile import Profile
 from gptcore.stages import STAGES, fingerprint
@@ -24,10 +24,12 @@ def test_a_parent_stands_for_its_weights_or_its_merges(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tokenizer has no"):
         parent_file(tmp_path, "tokenizer")
     (tmp_path / "tokenizer.json").touch()
-    assert parent_kinds(tmp_path) == ("tokenizer",)
+    assert taken_from(tmp_path, STAGES["pretrain"]) == ("tokenizer",)
+    with pytest.raises(UserError, match="starts from a model"):
+        taken_from(tmp_path, STAGES["finetune"])
     (tmp_path / "config.json").touch()
     (tmp_path / "model.safetensors.index.json").touch()
-    assert parent_kinds(tmp_path) == ("tokenizer", "model")
+    assert taken_from(tmp_path, STAGES["pretrain"]) == ("tokenizer", "model")
     assert parent_file(tmp_path, "tokenizer").name == "tokenizer.json"
     assert parent_file(tmp_path, "model").name == "model.safetensors.index.json"
     (tmp_path / "model.safetensors").touch()

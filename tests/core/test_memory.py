@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from gptcore import memory
 from gptcore.memory import Estimate, estimate_training, logits_rows, num_parameters
-from gptcore.profile import ModelSettings
+from gptcore.settings import ModelSettings
 from gptengine.model import GPT
 
 SHAPE = ModelSettings(vocab_size=2000, context_length=64, emb_dim=64, n_heads=4, n_layers=4)

@@ -77,7 +77,7 @@ def test_all_mistakes_are_listed_with_the_nearest_name(tmp_path: Path) -> None:
         ("[model\n", "not TOML"),
         ("[pretrain]\nbatch_size = 5\nmicro_batch = 2\n", "not a multiple"),
         ("[pretrain]\nlr = 1e-4\nmin_lr = 1e-3\n", "min_lr"),
-        ('[pipeline]\nstages = ["pretrain", "dream"]\n', "'tokenizer' or 'pretrain'"),
+        ('[pipeline]\nstages = ["pretrain", "dream"]\n', "'tokenizer', 'pretrain'"),
         ('[pipeline]\nstages = ["pretrain", "pretrain"]\n', "listed twice"),
         ('[engine]\ndevice = "gpu"\n', "engine.device"),
         ('name = "../x"\n', "name"),

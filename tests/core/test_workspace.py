@@ -8,7 +8,8 @@ import pytest
 from gptcore.errors import UserError
 from gptcore.lineage import Lineage, find_model, read_lineage, results, write_lineage
 from gptcore.memory import estimate_training, largest_micro_batch, num_parameters
-from gptcore.profile import ModelSettings, read_profile
+from gptcore.profile import read_profile
+from gptcore.settings import ModelSettings
 from gptcore.workspace import Workspace, new_dir, replace_link, write_atomic
 
 

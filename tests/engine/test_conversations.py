@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from gptcore.conversation import SPECIAL_TOKENS, render
+from gptcore.encoding import encode_conversation
 from gptcore.formats.dialects import recognise
 from gptcore.formats.problems import RowError
 from gptcore.formats.records import Conversation, Message, Tool, ToolCall, message_row, tool_row
-from gptengine.data.conversations import encode_conversation
 from gptengine.tokenizer import BPETokenizer
 
 TOOL = Tool(

@@ -11,7 +11,7 @@ import torch
 from gptcore import events
 from gptcore.devices import list_devices
 from gptcore.memory import estimate_training
-from gptcore.profile import EngineSettings, ModelSettings
+from gptcore.settings import EngineSettings, ModelSettings
 from gptengine import GPT, GPTTrainer
 from gptengine.loss import linear_cross_entropy
 from gptengine.train.device import known_peak, place

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from gptcore import events
 from gptcore.control import Command
 from gptcore.errors import UserError
-from gptcore.profile import EngineSettings, PretrainSettings
+from gptcore.settings import EngineSettings, PretrainSettings
 from gptengine import GPT, GPT_CONFIG, BPETokenizer, GPTTrainer
 from gptengine.data.sampler import text_loaders
 from gptengine.hf import load_model

@@ -10,7 +10,7 @@ from gptcore.formats.files import (
     TEXT_SUFFIXES,
     UNTEXTUAL_NAME,
     any_glob,
-    find_text_files,
+    find_files,
     is_text_name,
 )
 from gptcore.formats.problems import Problem
@@ -23,6 +23,6 @@ __all__ = [
     "Problem",
     "TextReader",
     "any_glob",
-    "find_text_files",
+    "find_files",
     "is_text_name",
 ]

@@ -6,6 +6,7 @@ import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from gptcore.errors import UserError
 from gptcore.formats.problems import Problem
@@ -15,20 +16,37 @@ DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
 #: Data may have one of these behind its own; text may not.
 PACKED_SUFFIXES = (".gz", ".zst")
 
+#: What a file holds: documents, or rows.
+Kind = Literal["text", "data"]
+#: What is lacking where there is no file of a kind.
+_LACKING = {"text": "there is no text to train on", "data": "there are no conversations to use"}
 
-def find_text_files(
+
+def kind_of_name(name: str) -> Kind | None:
+    """What a file's name says that it holds; None: neither rows nor documents."""
+    lower = name.lower()
+    if lower.endswith(TEXT_SUFFIXES):
+        return "text"
+    for suffix in PACKED_SUFFIXES:
+        lower = lower.removesuffix(suffix)
+    return "data" if lower.endswith(DATA_SUFFIXES) else None
+
+
+def find_files(
     datasets: Path,
+    kind: Kind,
     include: Sequence[str] = ("**",),
     exclude: Sequence[str] = (),
     problems: list[Problem] | None = None,
 ) -> list[Path]:
-    """All text files under `datasets` that hold something, sorted by their path there.
+    """All files of a kind under `datasets` that hold something, sorted by their path there.
 
     Symbolic links are followed, but what is reached a second time through one is left out. Hidden
     files and folders and empty files are passed over.
 
     Args:
         datasets: The folder to look in.
+        kind: Documents of text, or rows of data, by the files' names.
         include: Globs relative to `datasets`, read as in .gitignore: a pattern without a slash
             fits names at any depth, ``**`` fits any number of folders, and a pattern that fits a
             folder takes in all that is in it.
@@ -36,7 +54,7 @@ def find_text_files(
         problems: Files and folders that look like data and could not be read are added here.
 
     Raises:
-        UserError: `datasets` is no folder, or holds no usable text.
+        UserError: `datasets` is no folder, or holds no usable file of the kind.
     """
     if not datasets.is_dir():
         raise UserError(
@@ -49,7 +67,7 @@ def find_text_files(
     noted: list[Problem] = [] if problems is None else problems
     found: list[tuple[str, Path]] = []
     seen: set[tuple[int, int]] = set()
-    for name, path, is_link in _walk(datasets, noted):
+    for name, path, is_link in _walk(datasets, kind, noted):
         if not wanted.fullmatch(name) or unwanted.fullmatch(name):
             continue
         try:
@@ -67,15 +85,16 @@ def find_text_files(
             seen.add((status.st_dev, status.st_ino))
             found.append((name, path))
     if not found:
-        searched = f"files ending in {' or '.join(TEXT_SUFFIXES)}, that are not empty"
+        suffixes = TEXT_SUFFIXES if kind == "text" else DATA_SUFFIXES
+        searched = f"files ending in {' or '.join(suffixes)}, that are not empty"
         if tuple(include) != ("**",) or exclude:
             searched += f", included by {list(include)} and not excluded by {list(exclude)}"
         if noted:
             searched += f"; not readable: {', '.join(str(each.file) for each in noted[:3])}"
         raise UserError(
-            "there is no text to train on",
+            _LACKING[kind],
             where=f"{datasets} (looked for {searched})",
-            fix=f"put text files there, or: {_init_command(datasets.parent)}, for a small example",
+            fix=f"put such files there, or: {_init_command(datasets.parent)}, for a small example",
         )
     return [path for _, path in sorted(found)]
 
@@ -98,8 +117,8 @@ def _init_command(root: Path) -> str:
     return f"gptstudio init {'.' if root == Path.cwd() else shlex.quote(str(root))}"
 
 
-def _walk(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path, bool]]:
-    """Name relative to `root`, path, and whether it is a link, of each file with a text suffix.
+def _walk(root: Path, kind: Kind, problems: list[Problem]) -> Iterator[tuple[str, Path, bool]]:
+    """Name relative to `root`, path, and whether it is a link, of each file of a kind.
 
     Links come after all that is reached without them, so that data counts under its own name.
     """
@@ -130,7 +149,7 @@ def _walk(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path, bool
                 folders.append((inner, path))
             elif entry.is_symlink() and _is_dir(path):
                 links.append((inner, path))
-            elif path.suffix.lower() not in TEXT_SUFFIXES:
+            elif kind_of_name(entry.name) != kind:
                 continue
             elif entry.is_symlink():
                 links.append((inner, path))

@@ -6,9 +6,9 @@ import torch.distributed as dist
 
 from gptcore import events
 from gptcore.errors import UserError
-from gptcore.formats import any_glob
+from gptcore.inputs import weights_of
 from gptcore.lineage import Lineage, write_lineage
-from gptcore.profile import PretrainSettings
+from gptcore.settings import PretrainSettings
 from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir, write_atomic
 from gptengine.card import model_card
@@ -41,7 +41,9 @@ def run(context: StageContext, plan: Plan) -> bool:
     placement = place(profile.engine)
     model = build_model(context, plan, tokenizer)
     length = model.config.context_length
-    weighted = corpus.train.repeated(weights_of(context, plan))
+    weighted = corpus.train.repeated(
+        weights_of(profile.data.pretrain.weights, (item.file for item in plan.data))
+    )
     train_loader = TokenLoader(weighted, length, settings.batch_size, settings.seed)
     val_loader = None
     if len(corpus.val) > length:
@@ -107,15 +109,6 @@ def tokenize(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> Corp
         if several:
             write_atomic(mark, attempt)
     return corpus
-
-
-def weights_of(context: StageContext, plan: Plan) -> list[int]:
-    """How many times an epoch goes through each file; where globs overlap the last one counts."""
-    weights = context.profile.data.pretrain.weights
-    globs = [(any_glob([glob]), times) for glob, times in reversed(weights.items())]
-    return [
-        next((times for glob, times in globs if glob.fullmatch(item.file)), 1) for item in plan.data
-    ]
 
 
 def build_model(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> GPT:

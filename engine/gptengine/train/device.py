@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.amp.grad_scaler import GradScaler
 
 from gptcore.errors import UserError
-from gptcore.profile import EngineSettings
+from gptcore.settings import EngineSettings
 
 #: Dense bf16 and fp16 arithmetic at its peak, FLOP/s, from the vendors' data sheets.
 PEAK_FLOPS = {

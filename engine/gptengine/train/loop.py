@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gptcore import events
 from gptcore.control import Command
-from gptcore.profile import PretrainSettings
+from gptcore.settings import PretrainSettings
 from gptengine.data.sampler import TokenLoader
 from gptengine.generate import Sampling, generate
 from gptengine.model import GPT

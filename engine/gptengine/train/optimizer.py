@@ -9,7 +9,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW, Optimizer
 
 from gptcore.errors import UserError
-from gptcore.profile import PretrainSettings
+from gptcore.settings import PretrainSettings
 
 
 def learning_rate(step: int, total_steps: int, settings: PretrainSettings) -> float:

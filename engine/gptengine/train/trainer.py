@@ -8,7 +8,8 @@ import torch
 
 from gptcore import events
 from gptcore.control import Command
-from gptcore.profile import PretrainSettings, check_profile
+from gptcore.profile import check_profile
+from gptcore.settings import PretrainSettings
 from gptengine.data.sampler import TokenLoader
 from gptengine.hf import load_model, save_model
 from gptengine.log_lines import log_line

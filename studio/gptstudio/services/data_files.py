@@ -3,15 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from gptcore.errors import UserError
-from gptcore.formats.files import DATA_SUFFIXES, PACKED_SUFFIXES, TEXT_SUFFIXES
+from gptcore.formats.files import DATA_SUFFIXES, Kind, kind_of_name
 from gptcore.workspace import Workspace
-
-Kind = Literal["text", "data"]
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -42,16 +39,6 @@ class Found(msgspec.Struct):
     files: list[DataFile]
     num_others: int = 0
     unlisted: list[str] = []
-
-
-def kind_of_name(name: str) -> Kind | None:
-    """What a file's name says that it holds; None: neither rows nor documents."""
-    lower = name.lower()
-    if lower.endswith(TEXT_SUFFIXES):
-        return "text"
-    for suffix in PACKED_SUFFIXES:
-        lower = lower.removesuffix(suffix)
-    return "data" if lower.endswith(DATA_SUFFIXES) else None
 
 
 def find_files(paths: Sequence[Path], workspace: Workspace | None = None) -> Found:

@@ -1,6 +1,6 @@
 """What lies under `datasets/`, as a tree; nothing is opened, so any amount comes at once.
 
-The rules are those of `gptcore.formats.find_text_files`: what is in the mix here is what a run
+The rules are those of `gptcore.formats.find_files`: what is in the mix here is what a run
 would learn from. Reading the files is the data worker's.
 """
 
@@ -20,7 +20,8 @@ from gptcore.lineage import results
 from gptcore.workspace import Workspace
 
 if TYPE_CHECKING:
-    from gptcore.profile import PretrainDataSettings, Profile
+    from gptcore.profile import Profile
+    from gptcore.settings import PretrainDataSettings
 
 #: How many files and folders are listed at most; what lies beyond is said to be left out.
 MAX_ENTRIES = 50_000

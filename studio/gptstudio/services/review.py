@@ -63,7 +63,7 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         profile: Its settings.
         up_to_date: Stages that need not be performed, as far as is known.
     """
-    from gptcore.formats import find_text_files
+    from gptcore.inputs import mix_files
     from gptcore.memory import estimate_run
     from gptstudio.preflight import preflight
 
@@ -73,8 +73,7 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
     sizes: list[int] = []
     try:
         warnings = tuple(preflight(workspace, profile))
-        mix = profile.data.pretrain
-        found = find_text_files(workspace.datasets, mix.include, mix.exclude, [])
+        found = mix_files(workspace, profile, "pretrain", [])
         sizes = [path.stat().st_size for path in found]
     except UserError as error:
         problem = error

@@ -5,18 +5,17 @@ fingerprints. That can mean reading gigabytes, so it runs in the data worker.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from gptcore.digests import file_digest, file_digests
 from gptcore.errors import UserError
-from gptcore.formats import find_text_files
-from gptcore.inputs import parent_file, parent_kinds, result_with, stage_inputs
-from gptcore.lineage import DataFile, Lineage, find_parent, results
-from gptcore.stages import STAGES, Stage, fingerprint, settings_that_matter
+from gptcore.evaluation import read_evaluation
+from gptcore.inputs import OnBytes, Pipeline, parent_digests, results_of
+from gptcore.lineage import DataFile, Lineage
+from gptcore.stages import STAGES, ParentKind, Stage, settings_that_matter
 from gptcore.text import clean
 from gptcore.workspace import Workspace
 from gptstudio.text import shorten
@@ -53,12 +52,8 @@ class StageState(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
 
 
-#: Called with bytes read so far and bytes in all; what it raises ends the reading.
-Progress = Callable[[int, int], None]
-
-
 def stage_states(
-    workspace: Workspace, profile: "Profile", on_bytes: Progress = lambda done, total: None
+    workspace: Workspace, profile: "Profile", on_bytes: OnBytes = lambda done, total: None
 ) -> tuple[StageState, ...]:
     """How each stage of a pipeline stands, in order.
 
@@ -74,45 +69,29 @@ def stage_states(
 class _Look:
     """One look at one pipeline; the data is read once for all stages."""
 
-    def __init__(self, workspace: Workspace, profile: "Profile", on_bytes: Progress) -> None:
+    def __init__(self, workspace: Workspace, profile: "Profile", on_bytes: OnBytes) -> None:
         self._workspace = workspace
         self._profile = profile
-        self._trouble = ""
-        try:
-            self._data = self._corpus(on_bytes)
-        except UserError as error:
-            self._data, self._trouble = [], error.what
-        except OSError as error:
-            self._data, self._trouble = [], _os_words(error)
+        self._pipeline = Pipeline(workspace, profile, on_bytes)
 
     def state(self, stage: Stage) -> StageState:
-        folder = self._workspace.root / stage.makes
-        lacks = [self._trouble] if self._trouble else []
-        parents: dict[str, Path] = {}
-        digests: dict[str, str] = {}
-        if stage.name == "pretrain" and not self._trouble:
-            try:
-                parents = self._parents(stage)
-                digests = {kind: self._digest(path, kind) for kind, path in parents.items()}
-            except UserError as error:
-                lacks.append(error.what)
-            except OSError as error:
-                lacks.append(_os_words(error))
-        if not lacks:
-            wanted = fingerprint(stage, self._profile, stage_inputs(self._data, digests))
-            if (found := result_with(folder, wanted)) is not None:
+        data: list[DataFile] | None = None
+        parents: Mapping[ParentKind, Path] = {}
+        lacks = ""
+        try:
+            data = self._pipeline.data(stage)
+            parents = self._pipeline.parents(stage)
+            if (found := self._pipeline.current(stage)) is not None:
                 return self._state(stage, "up to date", found)
-        newest = next(
-            (
-                (path, made)
-                for path, made in results(folder)
-                if made.stage == stage.name and made.pipeline == self._profile.name
-            ),
-            None,
-        )
+        except UserError as error:
+            lacks = error.what
+        except OSError as error:
+            lacks = _os_words(error)
+        reasons = [lacks] if lacks else []
+        newest = next(iter(results_of(self._workspace, stage, self._profile.name)), None)
         if newest is None:
-            return self._state(stage, "never run", None, lacks)
-        reasons = lacks + self._changes(stage, newest[1], parents, digests)
+            return self._state(stage, "never run", None, reasons)
+        reasons += self._changes(stage, newest, parents, data)
         return self._state(stage, "stale", newest[0], reasons or ["made by another version"])
 
     def _state(
@@ -127,59 +106,44 @@ class _Look:
             reasons=tuple(clean(reason) for reason in reasons),
         )
 
-    def _corpus(self, on_bytes: Progress) -> list[DataFile]:
-        datasets, mix = self._workspace.datasets, self._profile.data.pretrain
-        paths = find_text_files(datasets, mix.include, mix.exclude)
-        sizes = [path.stat().st_size for path in paths]
-        total = sum(sizes)
-        digests = file_digests(paths, self._workspace.cache, lambda done: on_bytes(done, total))
-        names = [str(path.relative_to(datasets)) for path in paths]
-        return [DataFile(*item) for item in zip(names, sizes, digests, strict=True)]
-
-    def _parents(self, stage: Stage) -> dict[str, Path]:
-        """What the stage would start from.
-
-        Raises:
-            UserError: It is not there, or the tokenizer is not up to date.
-        """
-        pipeline = self._profile.pipeline
-        if pipeline.parent is not None and stage.name == pipeline.performed[0]:
-            folder = find_parent(self._workspace, pipeline.parent)
-            return dict.fromkeys(parent_kinds(folder), folder)
-        tokenizer = STAGES["tokenizer"]
-        wanted = fingerprint(tokenizer, self._profile, stage_inputs(self._data))
-        found = result_with(self._workspace.tokenizers, wanted)
-        if found is None:
-            made = (made for _, made in results(self._workspace.tokenizers))
-            there = any(each.pipeline == self._profile.name for each in made)
-            raise UserError("its tokenizer is stale" if there else "it has no tokenizer yet")
-        return {"tokenizer": found}
-
-    def _digest(self, folder: Path, kind: str) -> str:
-        return file_digest(parent_file(folder, kind), self._workspace.cache)
-
     def _changes(
-        self, stage: Stage, made: Lineage, parents: Mapping[str, Path], digests: Mapping[str, str]
+        self,
+        stage: Stage,
+        newest: tuple[Path, Lineage],
+        parents: Mapping[ParentKind, Path],
+        data: Sequence[DataFile] | None,
     ) -> list[str]:
         """What differs between then and now."""
+        path, made = newest
+        if stage.report:
+            return self._changes_of_report(path, parents, data)
         reasons = [
             reason
-            for kind, path in parents.items()
-            if (reason := self._other_parent(kind, path, made, digests))
+            for kind, parent in parents.items()
+            if (reason := self._other_parent(kind, parent, made))
         ]
-        if not self._trouble:
-            reasons += data_changes(made.data, self._data)
+        if data is not None:
+            reasons += data_changes(made.data, data)
         now = settings_that_matter(stage, self._profile)
         return reasons + setting_changes(made.settings, now)
 
-    def _other_parent(
-        self, kind: str, path: Path, made: Lineage, digests: Mapping[str, str]
-    ) -> str:
+    def _changes_of_report(
+        self, path: Path, parents: Mapping[ParentKind, Path], data: Sequence[DataFile] | None
+    ) -> list[str]:
+        report = read_evaluation(path)
+        model = parents.get("model")
+        if model is not None and model != path:
+            return [f"{self._workspace.relative(model)} has not been evaluated"]
+        return data_changes(report.data, data) if report and data is not None else []
+
+    def _other_parent(self, kind: ParentKind, path: Path, made: Lineage) -> str:
         before, now = made.parents.get(kind, ""), self._workspace.relative(path)
         if before == now:
             return ""
+        folders = [self._workspace.root / before, path]
         try:
-            if self._digest(self._workspace.root / before, kind) == digests[kind]:
+            then, there = (parent_digests(self._workspace, {kind: each})[kind] for each in folders)
+            if then == there:
                 return ""
         except (UserError, OSError):
             pass  # what it was made with has gone

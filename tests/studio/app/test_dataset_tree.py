@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from gptcore.profile import PretrainDataSettings
+from gptcore.settings import PretrainDataSettings
 from gptcore.workspace import Workspace
 from gptstudio.app.widgets import dataset_tree
 from gptstudio.app.widgets.dataset_text import Part, detail, file_row, folder_row, note_row

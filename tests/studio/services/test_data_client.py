@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gptcore.profile import PretrainDataSettings, read_profile, write_profile
+from gptcore.profile import read_profile, write_profile
+from gptcore.settings import PretrainDataSettings
 from gptcore.workspace import Workspace
 from gptstudio.services import data_protocol as protocol
 from gptstudio.services.data_answers import Answer, Counted, Failure, Reading, StagesFound

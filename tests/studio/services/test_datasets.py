@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcore.errors import UserError
-from gptcore.formats import Problem, find_text_files
+from gptcore.formats import Problem, find_files
 from gptcore.lineage import DataFile, Lineage, write_lineage
-from gptcore.profile import PretrainDataSettings, Profile
+from gptcore.profile import Profile
+from gptcore.settings import PretrainDataSettings
 from gptcore.workspace import Workspace
 from gptstudio.services.datasets import (
     DatasetFile,
@@ -155,7 +156,7 @@ def test_the_mix_is_what_a_run_would_learn_from(
     build(place, wanted)
     problems: list[Problem] = []
     try:
-        found = find_text_files(place, include, exclude, problems)
+        found = find_files(place, "text", include, exclude, problems)
     except UserError:
         found = []
     tree = scan(Workspace(root), PretrainDataSettings(include=include, exclude=exclude))
