@@ -34,6 +34,12 @@ class EncodedConversation:
     left_out: int = 0
 
 
+def encode_spans(spans: Sequence[Span], tokenizer: TextEncoder) -> list[list[int]]:
+    """Ids of each span; what spells a control token in a text stays text."""
+    texts = iter(tokenizer.encode_batch([span.text for span in spans if not span.is_control]))
+    return [[tokenizer.id_of(span.text)] if span.is_control else next(texts) for span in spans]
+
+
 def encode_conversation(
     messages: Sequence[Message],
     tools: Sequence[Tool],
@@ -52,8 +58,7 @@ def encode_conversation(
         RowError: No turn to learn would be left.
     """
     spans = render(messages, tools)
-    texts = iter(tokenizer.encode_batch([span.text for span in spans if not span.is_control]))
-    pieces = [[tokenizer.id_of(span.text)] if span.is_control else next(texts) for span in spans]
+    pieces = encode_spans(spans, tokenizer)
     kept = len(messages)
     size = sum(map(len, pieces))
     if longest is not None and size > longest:

@@ -8,7 +8,7 @@ import msgspec
 
 from gptcore.text import steady
 from gptstudio.services.data_report import FileReport, Listed, Noted
-from gptstudio.services.data_stats import Bucket, Stats
+from gptstudio.services.data_stats import Bucket, Stats, TokenStats
 from gptstudio.text import columns, human_bytes, human_count, paint
 
 #: Kinds of reasons and functions that are shown; the rest are counted.
@@ -99,6 +99,8 @@ def check_lines(report: FileReport, stream: TextIO) -> list[str]:
     lines = [f"{name}: {report.good:,} of {several(report.rows, 'row')} good"]
     if report.good:
         lines[0] += f": {counts(report.forms)}; written as {counts(report.dialects)}"
+    if report.cut:
+        lines.append(f"  {several(report.cut, 'row')} cut to fit: turns at their end are left out")
     lines += [f"  {place(problem, name)}" for problem in report.problems]
     if report.problems_left_out:
         lines.append(f"  and {report.problems_left_out:,} more")
@@ -119,8 +121,13 @@ def place(problem: Noted, name: str = "") -> str:
     return ": ".join(word for word in words if word)
 
 
-def stats_lines(stats: Stats) -> list[str]:
-    """The numbers, a subject after the other."""
+def stats_lines(stats: Stats, lacking: str = "") -> list[str]:
+    """The numbers, a subject after the other.
+
+    Args:
+        stats: The numbers.
+        lacking: Why there are none in tokens, where that was wanted.
+    """
     limit = "" if stats.is_complete else ", as far as they were remembered"
     lines = [
         f"{several(stats.rows, 'row')} in {several(stats.files, 'file')}: "
@@ -148,16 +155,38 @@ def stats_lines(stats: Stats) -> list[str]:
         "",
         f"characters a row: {stats.shortest:,} to {stats.longest:,}, "
         f"{total / stats.good:,.0f} on average",
-        *histogram(stats.lengths),
     ]
+    if stats.in_tokens is None:
+        lines += histogram(stats.lengths)
+        return [*lines, "", f"not counted in tokens: {steady(lacking)}"] if lacking else lines
+    return [*lines, *_token_lines(stats.in_tokens, stats.good)]
+
+
+def _token_lines(found: TokenStats, rows: int) -> list[str]:
+    total = sum(found.tokens.values())
+    lines = [
+        f"tokens a row: {found.shortest:,} to {found.longest:,}, {total / rows:,.0f} on average"
+        f" ({steady(found.tokenizer)})",
+        *histogram(found.lengths),
+        "",
+        f"tokens: {total:,}, {found.learned:,} of them learned",
+    ]
+    if found.context is not None:
+        whole = rows - found.cut - found.left_out
+        lines.append(
+            f"context of {found.context:,}: {several(whole, 'row')} whole,"
+            f" {found.cut:,} cut at the end, {found.left_out:,} left out"
+        )
     return lines
 
 
 def _turns_table(stats: Stats) -> str:
-    rows = [("role", "turns", "characters", "a turn")]
-    for role, turns in stats.turns.items():
-        size = stats.characters[role]
-        rows.append((role, f"{turns:,}", f"{size:,}", human_count(size / turns)))
+    tokens = stats.in_tokens.tokens if stats.in_tokens else {}
+    rows = [("role", "turns", "characters", "a turn", *(["tokens"] if tokens else []))]
+    for role in dict.fromkeys((*stats.turns, *tokens)):
+        turns, size = stats.turns.get(role, 0), stats.characters.get(role, 0)
+        row = (role, f"{turns:,}", f"{size:,}", human_count(size / max(1, turns)))
+        rows.append((*row, f"{tokens.get(role, 0):,}") if tokens else row)
     return columns(rows)
 
 

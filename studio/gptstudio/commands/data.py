@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptstudio.commands.options import WorkspaceOption
+from gptstudio.commands.options import WorkspaceOption, complete_profile
 
 if TYPE_CHECKING:
     from gptcore.formats.checks import Duplicates
     from gptstudio.services.data_report import FileReport
+    from gptstudio.services.row_tokens import Fitting
+    from gptstudio.services.token_choice import TokenChoice
 
 EXIT_PROBLEMS = 1
 
@@ -29,6 +31,34 @@ PathsArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+ProfileOption = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        "-p",
+        metavar="NAME|PATH",
+        help="Whose tokenizer and context length; without it, the newest run's.",
+        autocompletion=complete_profile,
+        show_default=False,
+    ),
+]
+TokenizerOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|MODEL",
+        help="Count tokens with this one; without it, the newest of the profile's pipeline.",
+        show_default=False,
+    ),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Tokens that fit into the model; without it, as the profile says.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
@@ -71,6 +101,17 @@ def check(
     most: Annotated[
         int, typer.Option(metavar="N", min=0, help="Problems to show of each file.")
     ] = 20,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="A row that does not fit into so many tokens is a problem, too.",
+            show_default=False,
+        ),
+    ] = None,
+    tokenizer: TokenizerOption = "",
+    profile: ProfileOption = "",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Read every row: what it is, or what is wrong with it. Exit status 1: there are problems."""
@@ -83,22 +124,47 @@ def check(
 
     found = data_files(paths or [], None if paths else Workspace.locate(workspace))
     _warn_of(found.unlisted)
+    fitting = _fitting(_tokens(workspace, profile, tokenizer, context)) if context else None
     duplicates = Duplicates()
     reports = []
     with ProgressLine(found.files) as progress:
         for file in found.files:
-            report = check_file(file, duplicates, most, progress.of(file))
+            report = check_file(file, duplicates, most, progress.of(file), fitting)
             reports.append(report)
             if not as_json:
                 progress.clear()
                 _print_report(report)
-    sums = {name: sum(getattr(each, name) for each in reports) for name in ("rows", "good", "bad")}
+    names = ("rows", "good", "bad", "cut")
+    sums = {name: sum(getattr(each, name) for each in reports) for name in names}
     if as_json:
         typer.echo(to_json({"files": reports, **sums}))
     else:
         _print_sums(reports, sums, duplicates)
     if found.unlisted or any(report.bad or not report.good for report in reports):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _tokens(
+    workspace: Path | None, profile: str, tokenizer: str, context: int | None
+) -> "TokenChoice":
+    from gptcore.workspace import Workspace
+    from gptstudio.services.token_choice import choose_tokens
+
+    return choose_tokens(Workspace.locate(workspace), profile, tokenizer, context)
+
+
+def _fitting(tokens: "TokenChoice") -> "Fitting":
+    """What holds rows against the context length.
+
+    Raises:
+        UserError: There is no tokenizer: what was asked for cannot be told.
+    """
+    from gptcore.errors import UserError
+    from gptstudio.services.row_tokens import Fitting
+
+    if tokens.encoder is None or tokens.context is None:
+        raise UserError(f"tokens cannot be counted: {tokens.lacking}", where="--context")
+    return Fitting(tokens.encoder, tokens.context)
 
 
 def _print_report(report: "FileReport") -> None:
@@ -129,37 +195,57 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A data file.")],
     row: Annotated[int, typer.Option(metavar="N", min=1, help="Number of the row, from 1.")] = 1,
     raw: Annotated[bool, typer.Option("--raw", help="Only as it stands in the file.")] = False,
+    as_tokens: Annotated[bool, typer.Option("--tokens", help="As tokens.")] = False,
+    context: ContextOption = None,
+    tokenizer: TokenizerOption = "",
+    profile: ProfileOption = "",
     as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
 ) -> None:
-    """Show a row: as it stands in the file, and what of it is learned and what is masked."""
+    """Show a row: as it stands in the file, and what is learned, what is masked, what is cut."""
     import sys
 
     from gptcore.errors import UserError
-    from gptstudio.data_row_view import readable_json, row_for_programs, row_lines
+    from gptstudio.data_row_view import row_for_programs, row_lines, token_view_lines
     from gptstudio.data_view import place, to_json
     from gptstudio.services.data_row import read_row
+    from gptstudio.services.row_view import readable_json
 
-    if raw and as_json:
-        raise UserError("--raw and --json exclude each other", fix="choose one")
+    if raw and (as_json or as_tokens):
+        raise UserError(
+            f"--raw and {'--json' if as_json else '--tokens'} exclude each other", fix="choose one"
+        )
     found = read_row(file, row)
-    if as_json:
-        typer.echo(to_json(row_for_programs(found, str(file))))
-    elif raw:
+    if raw:
         if found.is_json:
             typer.echo(readable_json(found.raw))
         if found.problem is not None:
             typer.echo(f"cannot be used: {place(found.problem)}", err=True)
     else:
-        typer.echo("\n".join(row_lines(found, str(file), sys.stdout)))
+        tokens = _tokens(workspace, profile, tokenizer, context)
+        if as_json:
+            made = row_for_programs(found, str(file), tokens, with_tokens=as_tokens)
+            typer.echo(to_json(made))
+        else:
+            view = token_view_lines if as_tokens else row_lines
+            typer.echo("\n".join(view(found, str(file), sys.stdout, tokens)))
     if found.problem is not None:
         raise typer.Exit(EXIT_PROBLEMS)
 
 
 @app.command()
 def stats(
-    paths: PathsArgument = None, as_json: JsonOption = False, workspace: WorkspaceOption = None
+    paths: PathsArgument = None,
+    context: ContextOption = None,
+    tokenizer: TokenizerOption = "",
+    profile: ProfileOption = "",
+    only_characters: Annotated[
+        bool, typer.Option("--no-tokens", help="Count no tokens: that takes most of the time.")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
 ) -> None:
-    """Count turns, characters, calls and lengths, over all files together."""
+    """Count turns, tokens, calls and lengths, over all files together, and what would be cut."""
     from gptcore.workspace import Workspace
     from gptstudio.data_view import stats_lines, to_json
     from gptstudio.progress_line import ProgressLine
@@ -168,12 +254,17 @@ def stats(
 
     found = data_files(paths or [], None if paths else Workspace.locate(workspace))
     _warn_of(found.unlisted)
-    counter = StatsCounter()
+    tokens = None if only_characters else _tokens(workspace, profile, tokenizer, context)
+    counter = StatsCounter(tokens.encoder, tokens.context) if tokens else StatsCounter()
     with ProgressLine(found.files) as progress:
         for file in found.files:
             counter.read(file, progress.of(file))
     numbers = counter.result()
-    typer.echo(to_json(numbers) if as_json else "\n".join(stats_lines(numbers)))
+    if as_json:
+        typer.echo(to_json(numbers))
+    else:
+        lacking = tokens.lacking if tokens is not None else ""
+        typer.echo("\n".join(stats_lines(numbers, lacking)))
 
 
 @app.command()

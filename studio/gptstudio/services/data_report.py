@@ -14,6 +14,7 @@ from gptcore.formats.checks import Duplicates
 from gptcore.formats.problems import Problem
 from gptcore.formats.reading import Read, RecordReader
 from gptstudio.services.data_files import DataFile
+from gptstudio.services.row_tokens import Fitting
 
 #: Rows and bytes of a file that are looked at to recognise it.
 FIRST_ROWS, FIRST_BYTES = 300, 8 << 20
@@ -56,6 +57,7 @@ class FileReport(msgspec.Struct):
         rows: All; what cannot be divided into rows counts as one.
         good: Those that can be used.
         bad: Those that cannot.
+        cut: Good rows that lose turns to fit into the context that was named.
         forms: Good rows by form.
         dialects: Good rows by dialect.
         reasons: Bad rows by kind of reason.
@@ -67,6 +69,7 @@ class FileReport(msgspec.Struct):
     rows: int = 0
     good: int = 0
     bad: int = 0
+    cut: int = 0
     forms: dict[str, int] = {}
     dialects: dict[str, int] = {}
     reasons: dict[str, int] = {}
@@ -129,7 +132,11 @@ def look_at(file: DataFile) -> Listed:
 
 
 def check_file(
-    file: DataFile, duplicates: Duplicates, most: int, on_bytes: OnBytes | None = None
+    file: DataFile,
+    duplicates: Duplicates,
+    most: int,
+    on_bytes: OnBytes | None = None,
+    fitting: Fitting | None = None,
 ) -> FileReport:
     """Read all rows of a file.
 
@@ -138,9 +145,16 @@ def check_file(
         duplicates: Shared between files to find rows that stand in two.
         most: Problems to keep; the rest are counted.
         on_bytes: Told now and then how far it is.
+        fitting: Rows that do not fit are bad, too; None: any length is good.
     """
     report = FileReport(file.name)
     for item in read_records(file, duplicates, on_bytes):
+        if fitting is not None and isinstance(item, Read):
+            found = fitting.of(item.record)
+            if found.problem:
+                report.add(Problem(file.path, item.line, found.problem, item.row), most)
+                continue
+            report.cut += bool(found.num_cut)
         report.add(item, most)
     return report
 

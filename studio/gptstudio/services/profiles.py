@@ -81,7 +81,7 @@ class ProfileWatch:
 
     def read(self) -> ProfileCard | None:
         """The card, where it is another than at the last call."""
-        name = self._name = self._name or self._likeliest()
+        name = self._name = self._name or likeliest(self._workspace)
         profiles = list_profiles(self._workspace)
         seen = (name, _stamp(profiles.get(name)), tuple(profiles), _stamp(self._workspace.models))
         if seen == self._seen:
@@ -90,14 +90,15 @@ class ProfileWatch:
         self._seen = seen
         return card
 
-    def _likeliest(self) -> str:
-        """The profile of the newest run where there still is one of that name, else the demo."""
-        names = list_profiles(self._workspace)
-        frozen = self._workspace.logs.glob("*/profile.toml")
-        for path in sorted(frozen, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
-            if (name := profile_name(path)) in names:
-                return name
-        return FIRST_CHOICE if FIRST_CHOICE in names else next(iter(names), FIRST_CHOICE)
+
+def likeliest(workspace: Workspace) -> str:
+    """The profile of the newest run where there still is one of that name, else the demo."""
+    names = list_profiles(workspace)
+    frozen = workspace.logs.glob("*/profile.toml")
+    for path in sorted(frozen, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
+        if (name := profile_name(path)) in names:
+            return name
+    return FIRST_CHOICE if FIRST_CHOICE in names else next(iter(names), FIRST_CHOICE)
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int, int] | None:
