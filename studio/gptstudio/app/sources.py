@@ -173,7 +173,7 @@ class _DatasetSource:
         from gptstudio.services.datasets import scan
 
         profile = self.card.profile if self.card else None
-        tree = scan(self._workspace, profile.data.pretrain if profile else None)
+        tree = scan(self._workspace, profile)
         if tree == self._last:
             return None
         self._last = tree

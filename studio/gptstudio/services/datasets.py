@@ -1,32 +1,33 @@
 """What lies under `datasets/`, as a tree; nothing is opened, so any amount comes at once.
 
-The rules are those of `gptcore.formats.find_files`: what is in the mix here is what a run
-would learn from. Reading the files is the data worker's.
+The rules are those of `gptcore.formats.find_files` and `gptcore.inputs`: what a stage takes here is
+what it would read in a run, as far as names tell. Reading the files is the data worker's.
 """
 
 import itertools
 import math
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gptcore.formats import TEXT_SUFFIXES, UNTEXTUAL_NAME, any_glob, is_text_name
+from gptcore.formats import TEXT_SUFFIXES, UNTEXTUAL_NAME, is_text_name
 from gptcore.formats.files import DATA_SUFFIXES, PACKED_SUFFIXES
 from gptcore.lineage import results
 from gptcore.workspace import Workspace
+from gptstudio.services.mixes import Mixes, Taker, stages_of
 
 if TYPE_CHECKING:
     from gptcore.profile import Profile
-    from gptcore.settings import PretrainDataSettings
 
 #: How many files and folders are listed at most; what lies beyond is said to be left out.
 MAX_ENTRIES = 50_000
 
-#: text: pretraining reads it. data: known, and read by no stage yet. ignored: neither.
+#: text: documents. data: rows, of conversations and the like. ignored: neither.
 Form = Literal["text", "data", "ignored"]
 
 
@@ -38,7 +39,8 @@ class DatasetFile(msgspec.Struct, frozen=True, gc=False):
         size: Bytes; 0 where it cannot be told.
         mtime_ns: Time of the last change.
         form: What its name says it is.
-        in_mix: Whether a run with these settings learns from it.
+        takers: The stages that take it, each with the mix it takes it from; what its rows are may
+            rule some out once they are known.
         reason: Why it is not in the mix, in words; empty where it is.
         is_problem: Whether it looks like data and cannot be used, so that somebody should look.
     """
@@ -47,7 +49,7 @@ class DatasetFile(msgspec.Struct, frozen=True, gc=False):
     size: int
     mtime_ns: int
     form: Form
-    in_mix: bool
+    takers: tuple[Taker, ...] = ()
     reason: str = ""
     is_problem: bool = False
 
@@ -55,6 +57,19 @@ class DatasetFile(msgspec.Struct, frozen=True, gc=False):
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def in_mix(self) -> bool:
+        """Whether any stage takes it, by its name."""
+        return bool(self.takers)
+
+    def stages(self, forms: Iterable[str] = ()) -> tuple[str, ...]:
+        """The stages that take it.
+
+        Args:
+            forms: What its rows are; none: not known.
+        """
+        return stages_of(self.takers, forms)
 
 
 @dataclass(slots=True)
@@ -68,9 +83,9 @@ class DatasetFolder:
         reason: Why it is not looked into, in words; empty where it is.
         is_problem: Whether it should have been and could not.
         num_files: Files in it and below.
-        num_in_mix: Of those, the ones that are learned from.
+        num_in_mix: Of those, the ones that a stage takes.
         bytes: Size of all in it and below.
-        bytes_in_mix: Size of what is learned from.
+        bytes_in_mix: Size of what a stage takes.
     """
 
     path: str
@@ -99,6 +114,7 @@ class DatasetTree:
         listed: Every file, sorted by path.
         problem: Why there is nothing to show, in words: no such folder, or it cannot be listed.
         left_out: What was not looked at because there is too much, in words; empty: nothing.
+        mixes: What takes which files.
     """
 
     place: Path
@@ -106,6 +122,7 @@ class DatasetTree:
     listed: tuple[DatasetFile, ...] = field(default=(), compare=False)  # in the folders, too
     problem: str = ""
     left_out: str = ""
+    mixes: Mixes = field(default_factory=Mixes)
 
     @property
     def root(self) -> DatasetFolder:
@@ -118,23 +135,24 @@ class DatasetTree:
 
 
 def scan(
-    workspace: Workspace, mix: "PretrainDataSettings | None", max_entries: int = MAX_ENTRIES
+    workspace: Workspace, profile: "Profile | None", max_entries: int = MAX_ENTRIES
 ) -> DatasetTree:
     """List `datasets/`.
 
     Args:
         workspace: Whose.
-        mix: Which files are learned from; None: every text file is shown as outside.
+        profile: Whose stages take which files; None: every file is shown as outside.
         max_entries: How many files and folders to list at most.
     """
     place = workspace.datasets
     if not place.is_dir():
         return DatasetTree(place, {"": DatasetFolder("")}, problem="the folder does not exist")
-    listing = _Listing(place, _Mix(mix), max_entries)
+    mixes = Mixes(profile)
+    listing = _Listing(place, mixes, max_entries)
     folders = listing.run()
     found = [file for folder in folders.values() for file in folder.files]
     files = tuple(sorted(found, key=lambda file: file.path))
-    return DatasetTree(place, folders, files, folders[""].reason, listing.left_out)
+    return DatasetTree(place, folders, files, folders[""].reason, listing.left_out, mixes)
 
 
 def bytes_per_token(workspace: Workspace, profile: "Profile") -> float:
@@ -155,36 +173,15 @@ def guess_bytes_per_token(vocab_size: int) -> float:
     return max(1.0, 0.28 * math.log2(max(2, vocab_size)))
 
 
-class _Mix:
-    """Which files are learned from, and why others are not."""
-
-    def __init__(self, mix: "PretrainDataSettings | None") -> None:
-        self._known = mix is not None
-        self._include = any_glob(mix.include) if mix else any_glob(())
-        self._exclude = any_glob(mix.exclude) if mix else any_glob(())
-        self._globs = [(glob, any_glob([glob])) for glob in (mix.exclude if mix else ())]
-
-    def refusal(self, path: str) -> str:
-        """Why the text file at `path` is not in the mix; empty where it is."""
-        if not self._known:
-            return "there is no profile to say"
-        if not self._include.fullmatch(path):
-            return "not in data.pretrain.include"
-        if not self._exclude.fullmatch(path):
-            return ""
-        glob = next(glob for glob, fits in self._globs if fits.fullmatch(path))
-        return f"left out by data.pretrain.exclude: {glob}"
-
-
 class _Listing:
     """Walks as `gptcore.formats` does: links come after all that is reached without them."""
 
-    def __init__(self, place: Path, mix: _Mix, max_entries: int) -> None:
-        self._mix = mix
+    def __init__(self, place: Path, mixes: Mixes, max_entries: int) -> None:
+        self._mixes = mixes
         self._room = max_entries
         self._place = str(place)
         self._seen_folders: set[tuple[int, int]] = set()
-        self._seen_files: set[tuple[int, int]] = set()
+        self._seen_files: set[tuple[int, int, str]] = set()
         self._folders = {"": DatasetFolder("")}
         self._pending = [""]
         self._links: list[tuple[str, bool]] = []
@@ -259,6 +256,7 @@ class _Listing:
         reason: str,
         status: os.stat_result | None = None,
         *,
+        takers: tuple[Taker, ...] = (),
         is_problem: bool = False,
     ) -> None:
         self._folders[path.rpartition("/")[0]].files.append(
@@ -267,7 +265,7 @@ class _Listing:
                 size=status.st_size if status else 0,
                 mtime_ns=status.st_mtime_ns if status else 0,
                 form=form,
-                in_mix=not reason,
+                takers=takers,
                 reason=reason,
                 is_problem=is_problem,
             )
@@ -276,8 +274,10 @@ class _Listing:
     def _add_file(self, path: str, entry: "os.DirEntry[str] | None") -> None:
         """A file, or where there is no `entry` a link, whose target may be met already."""
         form, reason = form_of(path)
-        if form == "text":
-            reason = self._mix.refusal(path)
+        takers: tuple[Taker, ...] = ()
+        if form != "ignored":
+            takers = self._mixes.takers(path, form)
+            reason = "" if takers else "; ".join(self._mixes.refusals(path, form))
         try:
             status = os.stat(self._full(path)) if entry is None else entry.stat()  # noqa: PTH116
         except OSError as error:
@@ -285,27 +285,35 @@ class _Listing:
             self._add(path, form, reason, is_problem=wanted)
             return
         if not stat.S_ISREG(status.st_mode):
-            wanted = form == "text" and not reason
-            self._add(path, form, reason if not wanted else "is not a file", is_problem=wanted)
-        elif reason:
+            self._add(path, form, reason or "is not a file", is_problem=bool(takers))
+        elif not takers:
             self._add(path, form, reason, status)
         else:
-            reason, is_problem = self._trouble(path, status, is_link=entry is None)
-            self._add(path, form, reason, status, is_problem=is_problem)
+            reason, is_problem = self._trouble(path, status)
+            if not reason:
+                takers = self._not_met(takers, status, is_link=entry is None)
+                reason = "" if takers else "a link to a file that is in the mix already"
+            taken = () if reason else takers
+            self._add(path, form, reason, status, takers=taken, is_problem=is_problem)
 
-    def _trouble(self, path: str, status: os.stat_result, *, is_link: bool) -> tuple[str, bool]:
-        """Why a text file that is included is not learned from, and whether it should be."""
+    def _trouble(self, path: str, status: os.stat_result) -> tuple[str, bool]:
+        """Why a file that is in a mix is not read, and whether it should be."""
         if not os.access(self._full(path), os.R_OK):
             return "cannot be read: permission denied", True
         if not is_text_name(path):
             return UNTEXTUAL_NAME, True
-        if not status.st_size:
-            return "empty", False
+        return ("", False) if status.st_size else ("empty", False)
+
+    def _not_met(
+        self, takers: tuple[Taker, ...], status: os.stat_result, *, is_link: bool
+    ) -> tuple[Taker, ...]:
+        """The takers whose mix has not met the file, or the target of the link, before."""
         identity = (status.st_dev, status.st_ino)
-        if is_link and identity in self._seen_files:
-            return "a link to a file that is in the mix already", False
-        self._seen_files.add(identity)
-        return "", False
+        if is_link:
+            seen = self._seen_files
+            takers = tuple(each for each in takers if (*identity, each.mix) not in seen)
+        self._seen_files.update((*identity, each.mix) for each in takers)
+        return takers
 
     def _full(self, path: str) -> str:
         return f"{self._place}/{path}" if path else self._place
@@ -330,13 +338,13 @@ class _Listing:
 
 
 def form_of(path: str) -> tuple[Form, str]:
-    """What a file's name says it is, and why it is not learned from; empty where it may be."""
+    """What a file's name says it is, and why no stage could take it; empty where one may."""
     name = path.rpartition("/")[2].lower()
     plain = name
     for suffix in PACKED_SUFFIXES:
         plain = plain.removesuffix(suffix)
     if plain.endswith(DATA_SUFFIXES):
-        return "data", "not read yet by any stage"
+        return "data", ""
     if name.endswith(TEXT_SUFFIXES) and not name.startswith("."):
         return "text", ""
     if plain.endswith(TEXT_SUFFIXES):

@@ -13,15 +13,16 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from gptcore.settings import PretrainDataSettings
+from gptcore.profile import Profile
 from gptcore.workspace import Workspace
 from gptstudio.app.widgets import dataset_tree
 from gptstudio.app.widgets.dataset_text import Part, detail, file_row, folder_row, note_row
 from gptstudio.app.widgets.dataset_tree import DatasetTreeView
 from gptstudio.services.counting import CountProblem, Counts
 from gptstudio.services.datasets import DatasetFile, DatasetFolder, DatasetTree, scan
+from gptstudio.services.mixes import Taker
 
-MIX = PretrainDataSettings()
+PROFILE = Profile()
 COUNTS = Counts(6000, 12_345, 40, 6000)
 
 
@@ -75,7 +76,7 @@ def put(place: Path, *names: str, text: str = "some text") -> None:
 
 
 def found(place: Path) -> DatasetTree:
-    return scan(Workspace(place.parent), MIX)
+    return scan(Workspace(place.parent), PROFILE)
 
 
 def test_rows_say_what_is_learned_from_and_what_is_wrong(place: Path) -> None:
@@ -89,7 +90,7 @@ def test_rows_say_what_is_learned_from_and_what_is_wrong(place: Path) -> None:
         assert "● a.txt" in app.line("a.txt")
         assert "○ README.md" in app.line("README.md")
         assert "data.pretrain.exclude: README*" in app.line("README.md")
-        assert "not read yet by any stage" in app.line("b.jsonl")
+        assert "data: no stage of this pipeline" in app.line("b.jsonl")
         assert "! broken.txt" in app.line("broken.txt")
         assert "no such file" in app.line("broken.txt")
         app.view.count("a.txt", COUNTS)
@@ -218,7 +219,7 @@ def test_what_is_too_much_is_counted(place: Path, monkeypatch: pytest.MonkeyPatc
     put(place, *[f"{number:02}.txt" for number in range(12)])
 
     async def use(app: Show, pilot: Pilot[None]) -> None:
-        app.view.show(scan(Workspace(place.parent), MIX, max_entries=10))
+        app.view.show(scan(Workspace(place.parent), PROFILE, max_entries=10))
         await pilot.pause()
         assert len(app.lines()) == 8
         assert "and 5 more; / narrows" in app.lines()[6]
@@ -240,12 +241,12 @@ def test_what_is_too_much_is_counted(place: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_nothing_there_says_what_helps(tmp_path: Path) -> None:
     async def use(app: Show, pilot: Pilot[None]) -> None:
-        app.view.show(scan(Workspace(tmp_path), MIX))
+        app.view.show(scan(Workspace(tmp_path), PROFILE))
         await pilot.pause()
         assert "does not exist" in app.lines()[1]
         assert "gptstudio init" in app.lines()[2]
         (tmp_path / "datasets").mkdir()
-        app.view.show(scan(Workspace(tmp_path), MIX))
+        app.view.show(scan(Workspace(tmp_path), PROFILE))
         await pilot.pause()
         assert "nothing in" in app.lines()[1]
         await pilot.press("down", "down", "down", "enter", "up")
@@ -271,7 +272,8 @@ def test_folders_without_end_do_no_harm(place: Path) -> None:
 
 
 def test_twenty_thousand_files_hold_nothing_up(tmp_path: Path) -> None:
-    files = [DatasetFile(f"file-{n:05}.txt", 1, 1, "text", True) for n in range(20_000)]
+    taken = (Taker("pretrain", "pretrain"),)
+    files = [DatasetFile(f"file-{n:05}.txt", 1, 1, "text", taken) for n in range(20_000)]
     root = DatasetFolder("", files=files, num_files=20_000, num_in_mix=20_000)
     tree = DatasetTree(tmp_path, {"": root}, tuple(files))
 
@@ -301,10 +303,16 @@ def test_twenty_thousand_files_hold_nothing_up(tmp_path: Path) -> None:
 
 hostile = st.text(st.sampled_from("ab/[]日本\u0301\x1b\n\u202e\ud800\U0001f600"), max_size=30)
 problems = st.lists(st.builds(CountProblem, hostile.map(ascii)), max_size=3).map(tuple)
-counts = st.none() | st.builds(Counts, *[st.integers(0, 2**40)] * 4, problems)
+forms = st.sampled_from([(), (("tools", 3),), (("preference", 7), ("prompt", 1))])
+counts = st.none() | st.builds(
+    Counts, *[st.integers(0, 2**40)] * 4, problems, *[st.integers(0, 2**40)] * 2, forms
+)
+takers = st.sampled_from(
+    [(), (Taker("pretrain", "pretrain"),), (Taker("finetune", "finetune"), Taker("eval", "eval"))]
+)
 dataset_files = st.builds(
     DatasetFile, hostile, st.integers(0, 2**50), st.integers(0, 2**60),
-    st.sampled_from(["text", "data", "ignored"]), st.booleans(), hostile, st.booleans(),
+    st.sampled_from(["text", "data", "ignored"]), takers, hostile, st.booleans(),
 )  # fmt: skip
 folders = st.builds(
     DatasetFolder, hostile, st.just([]), st.just([]), hostile, st.booleans(),

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gptcore.profile import read_profile, write_profile
-from gptcore.settings import PretrainDataSettings
+from gptcore.profile import Profile, read_profile, write_profile
 from gptcore.workspace import Workspace
 from gptstudio.services import data_protocol as protocol
 from gptstudio.services.data_answers import Answer, Counted, Failure, Reading, StagesFound
@@ -20,7 +19,7 @@ from gptstudio.services.datasets import DatasetFile, scan
 from tests.conftest import SMOKE
 
 SEPARATOR = "<|endoftext|>"
-MIX = PretrainDataSettings()
+PROFILE = Profile()
 
 
 @pytest.fixture
@@ -41,14 +40,14 @@ def files_of(workspace: Workspace, **contents: str | bytes) -> dict[str, Dataset
     for name, content in contents.items():
         raw = content.encode() if isinstance(content, str) else content
         (workspace.datasets / f"{name}.txt").write_bytes(raw)
-    return {file.name.removesuffix(".txt"): file for file in scan(workspace, MIX).files()}
+    return {file.name.removesuffix(".txt"): file for file in scan(workspace, PROFILE).files()}
 
 
 def big_file(workspace: Workspace, name: str = "big") -> DatasetFile:
     """A sparse file that takes seconds to count."""
     with (workspace.datasets / f"{name}.txt").open("wb") as file:
         file.truncate(6 << 30)
-    return next(file for file in scan(workspace, MIX).files() if file.path == f"{name}.txt")
+    return next(file for file in scan(workspace, PROFILE).files() if file.path == f"{name}.txt")
 
 
 def wait_for(client: DataClient, fits: Callable[[Answer], bool], timeout: float = 30) -> Answer:
@@ -140,7 +139,7 @@ def test_what_cannot_be_read_is_an_answer_with_a_reason(
     client.count(files["gone"], SEPARATOR)
     answer = wait_for(client, lambda it: isinstance(it, Failure))
     assert answer == Failure("gone.txt", "cannot be read: No such file or directory")
-    client.count(DatasetFile("pipe.txt", 0, 0, "text", False), SEPARATOR)
+    client.count(DatasetFile("pipe.txt", 0, 0, "text"), SEPARATOR)
     answer = wait_for(client, lambda it: isinstance(it, Failure))
     assert answer == Failure("pipe.txt", "it is not a file")
     client.count(files["good"], SEPARATOR)
@@ -150,7 +149,7 @@ def test_what_cannot_be_read_is_an_answer_with_a_reason(
 def test_names_that_are_no_utf8(workspace: Workspace, client: DataClient) -> None:
     path = Path(os.fsdecode(os.fsencode(workspace.datasets) + b"/\xff\n.txt"))
     path.write_text("text")
-    [file] = scan(workspace, MIX).files()
+    [file] = scan(workspace, PROFILE).files()
     client.count(file, SEPARATOR)
     assert isinstance(wait_for(client, lambda it: isinstance(it, Counted)), Counted)
 
@@ -316,7 +315,7 @@ def test_rows_of_data_are_counted_by_form_and_bad_ones_told(
     rows = ['{"prompt": "a\\u001b[2J", "completion": "b"}', '{"instruction": "a", "output": "b"}']
     content = "\n".join([*rows, '{"prompt": "c", "completion": "d"}', "\x1b[31mbad", '{"x": 1}'])
     (workspace.datasets / "rows.jsonl").write_text(content)
-    file = next(file for file in scan(workspace, MIX).files() if file.path == "rows.jsonl")
+    file = next(file for file in scan(workspace, PROFILE).files() if file.path == "rows.jsonl")
     client.count_all([file], SEPARATOR)
     answer = wait_for(client, lambda it: isinstance(it, Counted))
     assert isinstance(answer, Counted)
@@ -332,7 +331,7 @@ def test_data_with_many_problems_tells_some_and_counts_the_rest(
     workspace: Workspace, client: DataClient
 ) -> None:
     (workspace.datasets / "bad.jsonl").write_text('{"x": 1}\n' * 300)
-    file = next(file for file in scan(workspace, MIX).files() if file.path == "bad.jsonl")
+    file = next(file for file in scan(workspace, PROFILE).files() if file.path == "bad.jsonl")
     client.count_all([file], SEPARATOR)
     answer = wait_for(client, lambda it: isinstance(it, Counted))
     assert isinstance(answer, Counted)

@@ -1,7 +1,6 @@
 """The tree of `datasets/`: the same files as a run would learn from, and why not the others."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,17 @@ from hypothesis import strategies as st
 
 from gptcore.errors import UserError
 from gptcore.formats import Problem, find_files
+from gptcore.formats.files import Kind
 from gptcore.lineage import DataFile, Lineage, write_lineage
 from gptcore.profile import Profile
-from gptcore.settings import PretrainDataSettings
+from gptcore.settings import (
+    DataSettings,
+    EvalDataSettings,
+    FinetuneDataSettings,
+    PipelineSettings,
+    PretrainDataSettings,
+)
+from gptcore.stages import Mix
 from gptcore.workspace import Workspace
 from gptstudio.services.datasets import (
     DatasetFile,
@@ -23,7 +30,18 @@ from gptstudio.services.datasets import (
     scan,
 )
 
-MIX = PretrainDataSettings()
+PROFILE = Profile()
+WHOLE = Profile(pipeline=PipelineSettings(stages=("tokenizer", "pretrain", "finetune", "eval")))
+
+
+def with_mixes(include: tuple[str, ...], exclude: tuple[str, ...]) -> Profile:
+    """Every stage, and the same globs for each mix."""
+    data = DataSettings(
+        pretrain=PretrainDataSettings(include=include, exclude=exclude),
+        finetune=FinetuneDataSettings(include=include, exclude=exclude),
+        eval=EvalDataSettings(include=include, exclude=exclude),
+    )
+    return WHOLE.model_copy(update={"data": data})
 
 
 def put(root: Path, *names: str, text: str = "some text") -> None:
@@ -47,13 +65,13 @@ def test_every_file_has_its_form_and_its_reason(tmp_path: Path, place: Path) -> 
     put(place, "a.txt", "b/c.MD", "README.md", "d.jsonl", "e.parquet", "f.json.gz", "g.jsonl.zst")
     put(place, "h.txt.gz", "i.png", ".hidden.txt", ".git/config", "no-suffix")
     put(place, "empty.txt", text="")
-    files = files_of(scan(Workspace(tmp_path), MIX))
+    files = files_of(scan(Workspace(tmp_path), PROFILE))
     assert {path for path, file in files.items() if file.in_mix} == {"a.txt", "b/c.MD"}
     assert {path for path, file in files.items() if file.form == "data"} == {
         "d.jsonl", "e.parquet", "f.json.gz", "g.jsonl.zst"
     }  # fmt: skip
     assert files["README.md"].reason == "left out by data.pretrain.exclude: README*"
-    assert files["d.jsonl"].reason == "not read yet by any stage"
+    assert "no stage of this pipeline (tokenizer, pretrain) takes rows" in files["d.jsonl"].reason
     assert "compressed" in files["h.txt.gz"].reason
     assert "hidden" in files[".hidden.txt"].reason
     assert files["empty.txt"].reason == "empty"
@@ -65,18 +83,18 @@ def test_every_file_has_its_form_and_its_reason(tmp_path: Path, place: Path) -> 
 
 def test_folders_sum_up_what_is_below(tmp_path: Path, place: Path) -> None:
     put(place, "a.txt", "b/c.txt", "b/d/e.txt", "b/d/f.jsonl", ".git/x.txt")
-    tree = scan(Workspace(tmp_path), MIX)
+    tree = scan(Workspace(tmp_path), PROFILE)
     root, b = tree.root, tree.folders["b"]
     assert root.folders == [".git", "b"]
     assert (root.num_files, root.num_in_mix, root.bytes, root.bytes_in_mix) == (4, 3, 36, 27)
     assert (b.num_files, b.num_in_mix, b.name) == (3, 2, "b")
     assert "hidden" in tree.folders[".git"].reason
-    assert tree == scan(Workspace(tmp_path), MIX)
+    assert tree == scan(Workspace(tmp_path), PROFILE)
 
 
 def test_include_decides_and_without_a_profile_nothing_is_in(tmp_path: Path, place: Path) -> None:
     put(place, "a.txt", "books/b.txt")
-    files = files_of(scan(Workspace(tmp_path), PretrainDataSettings(include=("books/**",))))
+    files = files_of(scan(Workspace(tmp_path), with_mixes(("books/**",), ())))
     assert files["books/b.txt"].in_mix
     assert files["a.txt"].reason == "not in data.pretrain.include"
     assert not any(file.in_mix for file in scan(Workspace(tmp_path), None).files())
@@ -85,7 +103,7 @@ def test_include_decides_and_without_a_profile_nothing_is_in(tmp_path: Path, pla
 def test_no_folder_and_one_that_may_not_be_listed(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "not exist" in scan(Workspace(tmp_path / "elsewhere"), MIX).problem
+    assert "not exist" in scan(Workspace(tmp_path / "elsewhere"), PROFILE).problem
     put(place, "good.txt", "closed/x.txt")
     real = os.scandir
 
@@ -95,7 +113,7 @@ def test_no_folder_and_one_that_may_not_be_listed(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    tree = scan(Workspace(tmp_path), MIX)
+    tree = scan(Workspace(tmp_path), PROFILE)
     assert tree.folders["closed"].is_problem
     assert tree.folders["closed"].reason == "cannot be listed: permission denied"
     assert list(files_of(tree)) == ["good.txt"]
@@ -111,7 +129,7 @@ def test_links_pipes_and_loops(tmp_path: Path, place: Path) -> None:
     (place / "broken.txt").symlink_to(place / "nowhere.txt")
     (place / "broken.png").symlink_to(place / "nowhere.png")
     os.mkfifo(place / "pipe.txt")
-    tree = scan(Workspace(tmp_path), MIX)
+    tree = scan(Workspace(tmp_path), PROFILE)
     files = files_of(tree)
     assert {path for path in files if files[path].in_mix} == {"other/far.txt", "z/own.txt"}
     assert {path for path in files if files[path].is_problem} == {"broken.txt", "pipe.txt"}
@@ -154,52 +172,41 @@ def test_the_mix_is_what_a_run_would_learn_from(
     place = root / "datasets"
     place.mkdir()
     build(place, wanted)
+    tree = scan(Workspace(root), with_mixes(include, exclude))
+    listed = tree.files()
     problems: list[Problem] = []
-    try:
-        found = find_files(place, "text", include, exclude, problems)
-    except UserError:
-        found = []
-    tree = scan(Workspace(root), PretrainDataSettings(include=include, exclude=exclude))
-    assert sorted(file.path for file in tree.files() if file.in_mix) == [
-        str(path.relative_to(place)) for path in found
-    ]
-    assert {file.path for file in tree.files() if file.is_problem} == {
+    mixes: tuple[tuple[Mix, Kind], ...] = (
+        ("pretrain", "text"), ("finetune", "data"), ("eval", "data")
+    )  # fmt: skip
+    for mix, kind in mixes:
+        try:
+            found = find_files(place, kind, include, exclude, problems)
+        except UserError:
+            found = []
+        taken = [each.path for each in listed if mix in {taker.mix for taker in each.takers}]
+        assert taken == [str(path.relative_to(place)) for path in found]
+    assert {file.path for file in listed if file.is_problem} == {
         str(problem.file.relative_to(place)) for problem in problems
     }
 
 
-def test_more_than_can_be_listed_is_said_to_be_left_out(tmp_path: Path, place: Path) -> None:
-    put(place, *[f"many/{number:03}.txt" for number in range(50)], "other/x.txt")
-    tree = scan(Workspace(tmp_path), MIX, max_entries=20)
-    assert sum(1 for _ in tree.files()) <= 20
-    assert "many/" in tree.left_out or "not looked at" in tree.left_out
-    assert scan(Workspace(tmp_path), MIX).left_out == ""
-
-
-def test_names_that_are_no_text_and_very_deep_folders(tmp_path: Path, place: Path) -> None:
-    raw = os.fsencode(place) + b"/\xff\x1b[31m.txt"
-    Path(os.fsdecode(raw)).write_text("text")
-    deep = "/".join("d" * 900)
-    os.makedirs(place / deep)  # noqa: PTH103
-    put(place / deep, "x.txt")
-    tree = scan(Workspace(tmp_path), MIX)
-    assert os.fsdecode(b"\xff\x1b[31m.txt") in files_of(tree)
-    assert files_of(tree)[f"{deep}/x.txt"].in_mix
-    assert tree == scan(Workspace(tmp_path), MIX)
-
-
-def test_twenty_thousand_files_come_at_once(tmp_path: Path, place: Path) -> None:
-    for folder in range(20):
-        (place / f"d{folder}").mkdir()
-        for number in range(1000):
-            (place / f"d{folder}/{number}.txt").touch()
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        tree = scan(Workspace(tmp_path), MIX)
-        took.append(time.perf_counter() - start)
-    assert tree.root.num_files == 20_000
-    assert min(took) < 1.0
+def test_each_stage_takes_what_its_mixes_name(tmp_path: Path, place: Path) -> None:
+    put(place, "a.txt", "rows.jsonl", "rows-held-out.jsonl", "README.md", "README.json")
+    tree = scan(Workspace(tmp_path), WHOLE)
+    files = files_of(tree)
+    assert files["a.txt"].stages() == ("tokenizer", "pretrain")
+    assert files["rows.jsonl"].stages() == ("tokenizer", "finetune")
+    assert files["rows-held-out.jsonl"].stages() == ("eval",)
+    assert files["rows.jsonl"].stages(["preference"]) == ()
+    assert files["rows.jsonl"].stages(["preference", "tools"]) == ("tokenizer", "finetune")
+    assert files["README.json"].reason == (
+        "left out by data.finetune.exclude: README*; not in data.eval.include"
+    )
+    assert tree.mixes.refusals("rows.jsonl", "data") == ["not in data.eval.include"]
+    assert tree.mixes.home("x-held-out.json", "data") == "eval"
+    assert tree.mixes.home("x.json", "data") == "finetune"
+    assert tree.mixes.home("x.txt", "text") == "pretrain"
+    assert scan(Workspace(tmp_path), PROFILE).mixes.home("x.json", "data") is None
 
 
 @pytest.mark.parametrize(

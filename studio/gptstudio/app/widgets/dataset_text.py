@@ -1,6 +1,7 @@
 """Files and folders of datasets as rows of cells and as lines of detail; knows no widget."""
 
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -20,6 +21,8 @@ NAME_LEAST, NAME_MOST, SIZE = 12, 48, 9
 GAP = "  "
 #: Fewer cells than this are not worth another column.
 REST_LEAST = 8
+#: Problems of a file that its detail tells; all stand in a list of their own.
+MOST_TROUBLES = 3
 
 
 def file_row(
@@ -44,17 +47,20 @@ def file_row(
         bytes_per_token: To guess tokens by.
     """
     troubles = _troubles(file, counts, failure)
-    mark: Part = ("● ", "in") if file.in_mix else ("○ ", "muted")
+    stages = file.stages(_forms(counts))
+    mark: Part = ("● ", "in") if stages else ("○ ", "muted")
     if troubles:
         mark = ("! ", "problem")
-    elif file.form != "text":
+    elif file.form == "ignored":
         mark = ("· ", "muted")
-    facts = [*troubles[:1]] or ([] if file.in_mix else [_why_not(file)])
+    facts = [*troubles[:1]] or ([] if stages else [_why_not(file, counts)])
     if counts is not None and counts.rows:
         facts = [*_counted(counts, bytes_per_token), *facts]  # what it is comes first
     elif counts is not None:
         facts += _counted(counts, bytes_per_token)
-    paint: Paint = "problem" if troubles else "plain" if file.in_mix else "muted"
+    if stages and file.form == "data":
+        facts.append(f"for {', '.join(stages)}")
+    paint: Paint = "problem" if troubles else "plain" if stages else "muted"
     size = human_bytes(file.size)
     return _columns(mark, (name, paint), size, facts, paint, width=width, indent=indent)
 
@@ -102,13 +108,26 @@ def empty_notes(tree: DatasetTree) -> list[str]:
     init = "gptstudio init . makes one with a small example"
     if tree.problem:
         return [f"{place}: {tree.problem}", init]
-    return [f"nothing in {place} yet", "put .txt or .md files there, and they are learned from"]
+    what = "put .txt, .md, .jsonl, .json or .parquet files there, and they are learned from"
+    return [f"nothing in {place} yet", what]
 
 
 def detail(
-    entry: DatasetFile | DatasetFolder, counts: Counts | None, failure: str, bytes_per_token: float
+    entry: DatasetFile | DatasetFolder,
+    counts: Counts | None,
+    failure: str,
+    bytes_per_token: float,
+    refusals: Sequence[str] = (),
 ) -> list[str]:
-    """Everything that is known of a file or folder, a line each, harmless."""
+    """Everything that is known of a file or folder, a line each, harmless.
+
+    Args:
+        entry: What it is about.
+        counts: What is in the file; None: not known yet.
+        failure: Why it cannot be counted; empty: it can.
+        bytes_per_token: To guess tokens by.
+        refusals: Why mixes do not take the file by its name.
+    """
     if isinstance(entry, DatasetFolder):
         lines = [
             steady(f"{entry.path or 'datasets'}/"),
@@ -120,24 +139,48 @@ def detail(
     changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.mtime_ns / 1e9))
     size = f", {human_bytes(entry.size)}, changed {changed}" if entry.mtime_ns else ""
     lines = [steady(entry.path), f"{entry.form}{size}"]
-    lines.append("in the mix" if entry.in_mix else f"not in the mix: {steady(entry.reason)}")
+    stages = entry.stages(_forms(counts))
+    if stages:
+        lines.append(f"in the mix: {', '.join(stages)}")
+        lines += [f"  {steady(why)}" for why in refusals]
+    else:
+        lines.append(f"not in the mix: {_reason(entry, counts)}")
     if counts is not None:
         lines.append(", ".join(_counted(counts, bytes_per_token)))
-    troubles = [] if counts is None else [
-        f"! {f'line {each.line:,}: ' if each.line else ''}{each.reason}" for each in counts.problems
-    ]  # fmt: skip
+    told = counts.problems if counts is not None else ()
+    troubles = [
+        f"! {f'line {each.line:,}: ' if each.line else ''}{each.reason}"
+        for each in told[:MOST_TROUBLES]
+    ]
+    if len(told) > MOST_TROUBLES:
+        troubles.append(f"! and {len(told) - MOST_TROUBLES:,} more among the problems")
     return [*lines, *troubles, *([f"! {steady(failure)}"] if failure else [])]
+
+
+def _forms(counts: Counts | None) -> tuple[str, ...]:
+    return tuple(form for form, _ in counts.forms) if counts is not None else ()
 
 
 def _troubles(file: DatasetFile, counts: Counts | None, failure: str) -> list[str]:
     troubles = [steady(file.reason)] if file.is_problem else []
     troubles += [steady(failure)] if failure else []
-    # What is not learned from may be as empty or as odd as it likes.
-    return troubles + [each.reason for each in (counts.problems if counts and file.in_mix else ())]
+    # What is not learned from may be as empty or as odd as it likes, and bad rows are passed over.
+    is_odd = counts is not None and file.in_mix and not counts.rows > counts.bad_rows
+    return troubles + [each.reason for each in (counts.problems if counts and is_odd else ())]
 
 
-def _why_not(file: DatasetFile) -> str:
-    return f"{file.form}: {steady(file.reason)}" if file.form == "data" else steady(file.reason)
+def _why_not(file: DatasetFile, counts: Counts | None) -> str:
+    reason = _reason(file, counts)
+    return f"{file.form}: {reason}" if file.form == "data" and counts is None else reason
+
+
+def _reason(file: DatasetFile, counts: Counts | None) -> str:
+    """Why no stage takes a file: its name does not suit, or its rows do not."""
+    if not file.takers:
+        return steady(file.reason)
+    forms = ", ".join(_forms(counts))
+    names = ", ".join(dict.fromkeys(taker.stage for taker in file.takers))
+    return f"{names} take no {forms} rows" if "," in names else f"{names} takes no {forms} rows"
 
 
 def _counted(counts: Counts, bytes_per_token: float) -> list[str]:

@@ -121,7 +121,10 @@ class DatasetTreeView(Tree[Entry], inherit_bindings=False):
         if entry is None:
             return []
         counts, failure = self._counts.get(path), self._failures.get(path, "")
-        return detail(entry, counts, failure, self._bytes_per_token)
+        refusals = []
+        if self._tree is not None and isinstance(entry, DatasetFile) and entry.form != "ignored":
+            refusals = self._tree.mixes.refusals(path, entry.form)
+        return detail(entry, counts, failure, self._bytes_per_token, refusals)
 
     @property
     def chosen(self) -> str:
