@@ -125,7 +125,7 @@ def our_step(layers: int, heads: int, width: int, context: int, vocabulary: int)
             "n_layers": layers,
         }
     )
-    guard = GuardedOptimizer(build_optimizer(model, PretrainSettings()), grad_clip=1.0)
+    guard = GuardedOptimizer(build_optimizer(model, PretrainSettings()), PretrainSettings())
 
     def step(inputs, targets) -> None:
         loss = model.loss(inputs, targets)

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from gptcore.lineage import DataFile
+from gptcore.workspace import write_atomic
 
 FILE_NAME = "evaluation.json"
 
@@ -84,7 +85,7 @@ TOOL_SCORES = {
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write the report, for people to read too."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation), indent=2) + b"\n")
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(evaluation), indent=2) + b"\n")
 
 
 def read_evaluation(folder: Path) -> Evaluation | None:

@@ -121,6 +121,12 @@ class Warn(msgspec.Struct):
     message: str
 
 
+class Note(msgspec.Struct):
+    """Kind `note`: something to know that is no warning, such as which library is at work."""
+
+    message: str
+
+
 class Failure(msgspec.Struct, omit_defaults=True):
     """Kind `error`: what failed, where, what to do; `cause` is `input`, `memory` or `crash`."""
 
@@ -149,6 +155,7 @@ Payload = (
     | Sample
     | Checkpoint
     | Warn
+    | Note
     | Failure
     | Answer
 )
@@ -163,6 +170,7 @@ KINDS: dict[str, type[Payload]] = {
     "sample": Sample,
     "checkpoint": Checkpoint,
     "warning": Warn,
+    "note": Note,
     "error": Failure,
     "command": Answer,
 }

@@ -267,7 +267,7 @@ class FinetuneSettings(TrainingSettings):
         " full: all weights.",
     )
     rank: int = Field(16, ge=1, le=1024, description="Rank of the adapters.")
-    alpha: float = Field(32.0, gt=0, le=4096, description="Scale of the adapters, over rank.")
+    alpha: int = Field(32, ge=1, le=4096, description="Scale of the adapters, over rank.")
     dropout: Share = Field(0.0, description="Dropout before the adapters.")
     targets: tuple[str, ...] = Field(
         (),

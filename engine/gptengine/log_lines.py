@@ -22,6 +22,8 @@ def log_line(payload: events.Payload, step: int | None = None) -> str:
             return f"{at}checkpoint {clean(payload.path)} ({clean(payload.why)})"
         case events.Warn():
             return f"warning: {clean(payload.message)}"
+        case events.Note():
+            return clean(payload.message)
         case events.Failure():
             return f"error: {clean(payload.what)}"
         case events.Resume():

@@ -20,6 +20,7 @@ from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptcore.events import EventReader, Failure
 from gptcore.journal import last_lines
 from gptcore.profile import Profile, read_profile
+from gptcore.settings import FinetuneSettings, TrainingSettings
 from gptcore.status import Status, read_status, write_status
 from gptcore.workspace import RunPaths, Workspace, replace_link, write_atomic
 from gptengine.child import kernel_oom_kills, start_stage
@@ -145,6 +146,8 @@ class Supervisor:
 
     def _perform_stage(self, profile: Profile, stage: str, parent: str) -> str:
         """Start the stage, again with half the micro-batch where memory runs out."""
+        if self._status.stage != stage:  # it was another one's that had to be halved
+            self._status.stage, self._status.micro_batch = stage, 0
         while True:
             if self._takes_stop("no stage is at work"):
                 return "stopped"
@@ -162,7 +165,7 @@ class Supervisor:
     def _watch(self, profile: Profile, stage: str, parent: str) -> events.StageChange | Failure:
         """One process of the stage, from its start to its end."""
         status = self._status
-        status.stage, status.step, status.total_steps = stage, 0, 0
+        status.step = status.total_steps = 0
         status.loss = status.val_loss = status.eta_s = None
         self._outcome = None
         kills = kernel_oom_kills()
@@ -242,7 +245,7 @@ class Supervisor:
             return Failure(
                 f"the kernel killed the stage {stage}: main memory ran out",
                 log,
-                f"lower pretrain.micro_batch or data sizes, or free memory, then {resume}",
+                f"lower {stage}.micro_batch or data sizes, or free memory, then {resume}",
             )
         if code < 0:
             name = signal.Signals(-code).name
@@ -260,25 +263,20 @@ class Supervisor:
 
     def _halve_micro_batch(self, profile: Profile, failure: Failure) -> bool:
         """Whether there is a smaller micro-batch to try; if not, say which settings to change."""
-        status, settings = self._status, profile.pretrain
+        status, stage = self._status, self._status.stage
+        settings = getattr(profile, stage, None)
+        if not isinstance(settings, TrainingSettings):
+            failure.fix = f"lower {stage}.batch_size, or free memory"
+            return False
         size = status.micro_batch or settings.micro_batch
         if size == 1:
-            length = profile.model.context_length
-            failure.what += ", at pretrain.micro_batch = 1"
-            first = (
-                ""
-                if settings.gradient_checkpointing
-                else "pretrain.gradient_checkpointing = true, "
-            )
-            failure.fix = (
-                f"set {first}model.context_length = {length // 2} in place of {length},"
-                " or fewer model.n_layers"
-            )
+            failure.what += f", at {stage}.micro_batch = 1"
+            failure.fix = smaller(profile, settings)
             return False
         status.micro_batch = size // 2
         status.attempt += 1
         message = (
-            f"memory ran out at pretrain.micro_batch = {size}: going on from the last checkpoint"
+            f"memory ran out at {stage}.micro_batch = {size}: going on from the last checkpoint"
             f" with {status.micro_batch} and twice the accumulation, the same batch"
         )
         self._tell(events.Warn(message))
@@ -349,6 +347,17 @@ class Supervisor:
         status.exit_code, status.eta_s = code, None
         self._set_state(state, status.error.what if status.error else "")
         return code
+
+
+def smaller(profile: Profile, settings: TrainingSettings) -> str:
+    """What to change where not even one sequence at a time fits."""
+    table, length = settings.table, profile.model.context_length
+    key, others = "model.context_length", "fewer model.n_layers"
+    if isinstance(settings, FinetuneSettings):
+        length = settings.context_length or length
+        key, others = "finetune.context_length", "finetune.method = qlora"
+    first = "" if settings.gradient_checkpointing else f"{table}.gradient_checkpointing = true, "
+    return f"set {first}{key} = {length // 2} in place of {length}, or {others}"
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from gptcore.settings import EngineSettings, ModelSettings
 from gptengine import GPT, GPTTrainer
 from gptengine.loss import linear_cross_entropy
 from gptengine.train.device import known_peak, place
-from gptengine.train.loop import History
+from gptengine.train.duties import History
 
 
 def on_gpu(test: Callable[..., None]) -> Any:

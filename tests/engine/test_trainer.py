@@ -130,7 +130,7 @@ def test_warm_up_and_cosine() -> None:
 
 def test_clipping_bounds_what_reaches_the_weights() -> None:
     parameter = torch.nn.Parameter(torch.zeros(4))
-    guard = GuardedOptimizer(torch.optim.SGD([parameter], lr=1.0), grad_clip=0.5)
+    guard = GuardedOptimizer(torch.optim.SGD([parameter], lr=1.0), PretrainSettings(grad_clip=0.5))
     loss = (parameter * 10).sum()
     guard.backward(loss)
     result = guard.step(loss, lr=1.0)

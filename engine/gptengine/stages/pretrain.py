@@ -11,7 +11,7 @@ from gptcore.lineage import Lineage, write_lineage
 from gptcore.settings import PretrainSettings
 from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir, write_atomic
-from gptengine.card import model_card
+from gptengine.card import write_card
 from gptengine.context import StageContext
 from gptengine.data.sampler import TokenLoader
 from gptengine.data.shards import Corpus, prepare_corpus
@@ -20,7 +20,7 @@ from gptengine.model import GPT, GPTConfig
 from gptengine.plan import Plan
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement, place
-from gptengine.train.loop import History
+from gptengine.train.duties import History
 from gptengine.train.trainer import GPTTrainer
 from gptengine.versions import versions
 
@@ -171,6 +171,6 @@ def publish(
         save_model(model, folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
         tokenizer.save(folder, model_max_length=model.config.context_length)
         write_lineage(folder, lineage)
-        (folder / "README.md").write_text(model_card(plan.output.name, lineage, model.config))
+        write_card(folder, plan.output.name)
     output = context.workspace.relative(plan.output)
     context.report.write(events.StageChange("end", output=output, scores=scores))

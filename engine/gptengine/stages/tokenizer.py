@@ -1,4 +1,4 @@
-"""Stage `tokenizer`: byte-level BPE learned from the corpus."""
+"""Stage `tokenizer`: byte-level BPE learned from texts and rendered conversations."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,11 @@ from pathlib import Path
 import psutil
 
 from gptcore import events
-from gptcore.formats import TextReader
+from gptcore.conversation import render
+from gptcore.formats import Problem, TextReader
+from gptcore.formats.files import kind_of_name
+from gptcore.formats.reading import RecordReader
+from gptcore.formats.records import Conversation
 from gptcore.lineage import Lineage, write_lineage
 from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir
@@ -75,11 +79,26 @@ def sample_texts(
     share = min(1.0, budget / max(1, total))
     seen = 0
     for path in files:
-        for number, piece in enumerate(TextReader(path, separator, PIECE_BYTES)):
-            seen += len(piece.text)
+        read = text_of_file if kind_of_name(path.name) == "text" else text_of_rows
+        for number, (text, size) in enumerate(read(path, separator)):
+            seen += size
             if number == 0 or int((number + 1) * share) > int(number * share):
-                yield piece.text.decode()
+                yield text
             progress(min(seen, total) / 1e6, total / 1e6)
+
+
+def text_of_file(path: Path, separator: str) -> Iterator[tuple[str, int]]:
+    """The pieces of a text file, and the bytes of each."""
+    for piece in TextReader(path, separator, PIECE_BYTES):
+        yield piece.text.decode(), len(piece.text)
+
+
+def text_of_rows(path: Path, separator: str) -> Iterator[tuple[str, int]]:
+    """The conversations of a data file as they are rendered, and the bytes that each took."""
+    for item in RecordReader(path):
+        if not isinstance(item, Problem) and isinstance(item.record, Conversation):
+            spans = render(item.record.messages, item.record.tools)
+            yield "\n".join(span.text for span in spans if not span.is_control), item.size
 
 
 def within_memory(texts: Iterator[str], report: Report) -> Iterator[str]:

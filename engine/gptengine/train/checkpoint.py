@@ -9,7 +9,7 @@ Tensors are in safetensors; nothing is unpickled.
 import hashlib
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from torch.optim import Optimizer
 
 from gptcore.errors import UserError
 from gptcore.workspace import new_dir
-from gptengine.hf import save_model
-from gptengine.model import GPT
-from gptengine.tokenizer import BPETokenizer
 
 MANIFEST = "manifest.json"
 
@@ -94,8 +91,8 @@ def save_checkpoint(
     folder: Path,
     state: TrainState,
     *,
-    model: GPT,
-    tokenizer: BPETokenizer | None,
+    write_model: Callable[[Path], None],
+    parameters: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     random_states: list[RandomState],
 ) -> Path:
@@ -104,8 +101,8 @@ def save_checkpoint(
     Args:
         folder: Where the checkpoints of the training lie.
         state: Its counters.
-        model: Its weights.
-        tokenizer: Saved along, so that the folder can be chatted with.
+        write_model: Puts model and tokenizer into the folder it is given.
+        parameters: What the optimiser changes, by name.
         optimizer: Its moments.
         random_states: Of every process, by rank.
 
@@ -118,17 +115,10 @@ def save_checkpoint(
             return final
         shutil.rmtree(final)
     with new_dir(final) as temporary:
-        save_model(
-            model,
-            temporary,
-            eos_id=tokenizer.eos_id if tokenizer else None,
-            pad_id=tokenizer.pad_id if tokenizer else None,
-        )
-        if tokenizer:
-            tokenizer.save(temporary, model_max_length=model.config.context_length)
+        write_model(temporary)
         trainer = temporary / "trainer"
         trainer.mkdir()
-        save_file(dict(_optimizer_tensors(model, optimizer)), trainer / "optimizer.safetensors")
+        save_file(dict(_moments(parameters, optimizer)), trainer / "optimizer.safetensors")
         (trainer / "state.json").write_bytes(msgspec.json.encode(state))
         (trainer / "random.json").write_bytes(msgspec.json.encode(random_states))
         manifest = {str(path.relative_to(temporary)): _sha256(path) for path in _files(temporary)}
@@ -137,30 +127,49 @@ def save_checkpoint(
 
 
 def load_training(
-    checkpoint: Path, *, model: GPT, optimizer: Optimizer, rank: int, device: torch.device
+    checkpoint: Path,
+    *,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: Optimizer,
+    device: torch.device,
 ) -> TrainState:
-    """Put optimiser and random states back; the weights come by `gptengine.hf.load_model`.
+    """Put the optimiser back; the weights are the trainee's to load.
 
-    With more or fewer processes than at saving, those without a state keep their own.
+    Raises:
+        UserError: The files cannot be read.
     """
     trainer = checkpoint / "trainer"
     try:
         tensors = load_file(trainer / "optimizer.safetensors", device=str(device))
         state = msgspec.json.decode((trainer / "state.json").read_bytes(), type=TrainState)
-        randoms = msgspec.json.decode(
-            (trainer / "random.json").read_bytes(), type=list[RandomState]
-        )
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
-        raise UserError(
-            f"the checkpoint cannot be resumed from: {error}", where=str(checkpoint)
-        ) from error
-    for name, parameter in model.named_parameters():
+        raise _unusable(checkpoint, error) from error
+    for name, parameter in parameters.items():
         moments = {key: tensors.get(f"{name}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if moments["step"] is not None:  # none yet where every step so far was left out
             optimizer.state[parameter] = moments
+    return state
+
+
+def load_random_state(checkpoint: Path, rank: int, device: torch.device) -> None:
+    """Put the random states of a process back.
+
+    With more processes than at saving, those without a state keep their own.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    try:
+        raw = (checkpoint / "trainer" / "random.json").read_bytes()
+        randoms = msgspec.json.decode(raw, type=list[RandomState])
+    except (OSError, msgspec.DecodeError) as error:
+        raise _unusable(checkpoint, error) from error
     if rank < len(randoms):
         restore_random_state(randoms[rank], device)
-    return state
+
+
+def _unusable(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(f"the checkpoint cannot be resumed from: {error}", where=str(checkpoint))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -215,8 +224,10 @@ def clear(folder: Path) -> int:
     return len(found)
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in model.named_parameters():
+def _moments(
+    parameters: Mapping[str, nn.Parameter], optimizer: Optimizer
+) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in parameters.items():
         moments: Mapping[str, Tensor] = optimizer.state[parameter]
         for key, value in moments.items():
             yield f"{name}.{key}", value.detach().contiguous()

@@ -1,6 +1,7 @@
 """The learning rate, the optimiser, and the guard between gradients and weights."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW, Optimizer
 
 from gptcore.errors import UserError
-from gptcore.settings import PretrainSettings
+from gptcore.settings import TrainingSettings
 
 
-def learning_rate(step: int, total_steps: int, settings: PretrainSettings) -> float:
+def learning_rate(step: int, total_steps: int, settings: TrainingSettings) -> float:
     """Linear warm-up, then a cosine down to `min_lr` (Loshchilov and Hutter 2017).
 
     Args:
@@ -27,7 +28,7 @@ def learning_rate(step: int, total_steps: int, settings: PretrainSettings) -> fl
     return settings.min_lr + 0.5 * (1 + math.cos(math.pi * done)) * (settings.lr - settings.min_lr)
 
 
-def build_optimizer(model: nn.Module, settings: PretrainSettings) -> AdamW:
+def build_optimizer(model: nn.Module, settings: TrainingSettings) -> AdamW:
     """Fused AdamW; weight decay on matrices alone, not on biases and norms."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return AdamW(
@@ -59,32 +60,80 @@ class StepResult:
     applied: bool
 
 
+class Guard:
+    """Between gradients and weights: a finite check, then clipping.
+
+    Args:
+        settings: With `grad_clip`, `bad_steps`, `max_bad_steps`.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self._settings = settings
+        self._bad_steps = 0
+
+    def admit(self, parameters: Iterable[Tensor], loss: Tensor, *, tolerant: bool) -> StepResult:
+        """Clip the gradients, or take them away where they must not reach the weights.
+
+        Args:
+            parameters: Those with a gradient count.
+            loss: Of the batch, a scalar.
+            tolerant: Whether an infinite gradient is no fault of the data.
+
+        Returns:
+            With `applied` where the step may be taken.
+
+        Raises:
+            UserError: The loss or gradient is not finite, and no more steps may be left out.
+        """
+        parameters = [p for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        values = torch.stack((loss.detach().float(), norm.float())).tolist()  # one wait for the GPU
+        result = StepResult(values[0], values[1], math.isfinite(sum(values)))
+        if result.applied:
+            self._bad_steps = 0
+            if self._settings.grad_clip:
+                nn.utils.clip_grads_with_norm_(parameters, self._settings.grad_clip, norm)
+            return result
+        for parameter in parameters:
+            parameter.grad = None  # an optimiser passes over what has no gradient
+        if not (tolerant and math.isfinite(result.loss)):
+            self._count_bad(result)
+        return result
+
+    def _count_bad(self, result: StepResult) -> None:
+        self._bad_steps += 1
+        skips, table = self._settings.bad_steps == "skip", self._settings.table
+        if skips and self._bad_steps <= self._settings.max_bad_steps:
+            return
+        in_a_row = f" {self._bad_steps} times in a row" if skips else ""
+        raise UserError(
+            f"the loss or its gradient was not finite{in_a_row}"
+            f" (loss {result.loss}, gradient norm {result.grad_norm})",
+            where="the weights are as they were before",
+            fix=f"resume with a lower {table}.lr, a longer {table}.warmup_steps,"
+            " or engine.precision = bf16 or fp32",
+        )
+
+
 class GuardedOptimizer:
-    """Lets only finite gradients reach the weights: a finite check, then clipping, then the step.
+    """An optimiser with a `Guard` before it, and the loss scaler of fp16 training around both.
 
     Args:
         optimizer: The optimiser it guards.
-        grad_clip: Largest gradient norm; 0: no clipping.
-        skip_bad: Whether a step that is not finite is left out, rather than ending the training.
-        max_bad_steps: How many may be left out in a row.
+        settings: The guard's.
         scaler: The loss scaler of fp16 training.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
+        settings: TrainingSettings,
         *,
-        grad_clip: float = 0.0,
-        skip_bad: bool = True,
-        max_bad_steps: int = 20,
         scaler: GradScaler | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.scaler = scaler
-        self._grad_clip = grad_clip
-        self._skip_bad = skip_bad
-        self._max_bad_steps = max_bad_steps
-        self._bad_steps = 0
+        self._guard = Guard(settings)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of `loss`, scaled where the precision asks for it."""
@@ -103,14 +152,10 @@ class GuardedOptimizer:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        parameters = [p for p in parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        values = torch.stack((loss.detach().float(), norm.float())).tolist()  # one wait for the GPU
-        result = StepResult(values[0], values[1], math.isfinite(sum(values)))
+        # fp16 finds its loss scale by overflowing now and then: that is no fault of the data
+        tolerant = self.scaler is not None and self.scaler.get_scale() > 1.0
+        result = self._guard.admit(parameters, loss, tolerant=tolerant)
         if result.applied:
-            self._bad_steps = 0
-            if self._grad_clip:
-                nn.utils.clip_grads_with_norm_(parameters, self._grad_clip, norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             if self.scaler:
@@ -120,27 +165,4 @@ class GuardedOptimizer:
         if self.scaler:
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if not result.applied and not self._is_scale_search(result):
-            self._count_bad(result)
         return result
-
-    def _is_scale_search(self, result: StepResult) -> bool:
-        # fp16 finds its loss scale by overflowing now and then: that is no fault of the data
-        return (
-            self.scaler is not None
-            and math.isfinite(result.loss)
-            and self.scaler.get_scale() >= 1.0
-        )
-
-    def _count_bad(self, result: StepResult) -> None:
-        self._bad_steps += 1
-        if self._skip_bad and self._bad_steps <= self._max_bad_steps:
-            return
-        in_a_row = f" {self._bad_steps} times in a row" if self._skip_bad else ""
-        raise UserError(
-            f"the loss or its gradient was not finite{in_a_row}"
-            f" (loss {result.loss}, gradient norm {result.grad_norm})",
-            where="the weights are as they were before",
-            fix="resume with a lower pretrain.lr, a longer pretrain.warmup_steps,"
-            " or engine.precision = bf16 or fp32",
-        )

@@ -17,7 +17,8 @@ from gptengine.model import GPT
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train import checkpoint
 from gptengine.train.device import Placement, place
-from gptengine.train.loop import History, Recorder, TrainingLoop
+from gptengine.train.duties import History, Recorder
+from gptengine.train.loop import TrainingLoop
 from gptengine.train.source import Batch, as_source
 
 
@@ -119,11 +120,11 @@ class GPTTrainer:
             checkpoint_dir=checkpoint_dir,
         )
         if start is not None:
-            loop.resume(start)
-        self._tell_start(total_steps, loop.state.step, attempt)
+            loop.duties.resume(start)
+        self._tell_start(total_steps, loop.duties.state.step, attempt)
         history = loop.run()
         if history.ended_by == "early stopping" and checkpoint_dir is not None:
-            self._go_back_to_best(checkpoint_dir, loop.state.best_step)
+            self._go_back_to_best(checkpoint_dir, loop.duties.state.best_step)
         if save_dir is not None and self.placement.is_main and history.ended_by != "stop":
             self._save_model(Path(save_dir))
         return history

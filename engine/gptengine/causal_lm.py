@@ -1,0 +1,75 @@
+"""Any causal LM in a local folder, by transformers: ours, or one from elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptcore.errors import UserError
+
+
+def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
+    """The causal LM in a local folder, by transformers; nothing in it is executed.
+
+    Args:
+        folder: In Hugging Face layout, weights in safetensors.
+        dtype: Of the weights; None: as stored.
+        **options: For `from_pretrained`.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype or "auto",
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+    except (ValueError, OSError, KeyError) as error:
+        said = str(error).strip().splitlines()
+        raise UserError(
+            f"the model cannot be loaded: {said[0] if said else type(error).__name__}",
+            where=str(folder),
+            fix="name a folder with config.json and model.safetensors of a causal LM",
+        ) from error
+
+
+def context_length_of(folder: Path) -> int:
+    """Tokens that the model in `folder` can see.
+
+    Raises:
+        UserError: Its config.json cannot be read, or does not say.
+    """
+    config = read_config(folder)
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not length:
+        raise UserError(
+            "the model's config.json does not say how long its context is",
+            where=str(folder),
+            fix="set finetune.context_length",
+        )
+    return int(length)
+
+
+def read_config(folder: Path) -> Any:
+    """The config.json of a local model, as transformers reads it.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        said = str(error).strip().splitlines()
+        raise UserError(
+            f"the model's config.json cannot be read: {said[0] if said else error!r}",
+            where=str(folder),
+            fix="name a folder with config.json and model.safetensors of a causal LM",
+        ) from error

@@ -1,0 +1,80 @@
+"""What a model answers to many prompts, at its likeliest token."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from gptcore.answers import Answer, parse_answer
+from gptengine.chat_tokenizer import ChatTokenizer, control_ids, end_ids, pad_id
+from gptengine.train.device import Placement
+
+
+class Answerer:
+    """Answers prompts in batches, padded at the left.
+
+    Args:
+        model: A causal LM of transformers.
+        tokenizer: Its own.
+        placement: Where it is.
+        context: Tokens that it can see.
+        batch_size: Prompts answered at once.
+        max_tokens: Longest answer.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: ChatTokenizer,
+        placement: Placement,
+        *,
+        context: int,
+        batch_size: int,
+        max_tokens: int,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._placement = placement
+        self._context = context
+        self._batch_size = batch_size
+        self._max_tokens = max_tokens
+        self._control = control_ids(tokenizer)
+
+    def answer(
+        self, prompts: Sequence[Sequence[int]], on_done: Callable[[int], None] = lambda done: None
+    ) -> list[Answer]:
+        """The answer to each prompt; a prompt that fills the context gets none.
+
+        Args:
+            prompts: Ids of each, opened for the assistant's turn.
+            on_done: Told how many are answered.
+        """
+        answers = [Answer("", (), ("the prompt fills the context",), False)] * len(prompts)
+        order = [at for at in range(len(prompts)) if len(prompts[at]) < self._context]
+        order.sort(key=lambda at: -len(prompts[at]))
+        for first in range(0, len(order), self._batch_size):
+            places = order[first : first + self._batch_size]
+            written = self._write([prompts[at] for at in places])
+            for at, ids in zip(places, written, strict=True):
+                answers[at] = parse_answer(ids, self._control, self._tokenizer.decode)
+            on_done(min(first + self._batch_size, len(order)))
+        return answers
+
+    def _write(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        width = max(map(len, prompts))
+        pad, device = pad_id(self._tokenizer), self._placement.device
+        ids = torch.full((len(prompts), width), pad)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        with torch.inference_mode(), self._placement.autocast():
+            written = self._model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=min(self._max_tokens, self._context - width),
+                do_sample=False,
+                eos_token_id=end_ids(self._tokenizer),
+                pad_token_id=pad,
+            )
+        return [row.tolist() for row in written[:, width:]]

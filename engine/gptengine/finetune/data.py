@@ -1,0 +1,311 @@
+"""Conversations to learn from: read, checked, encoded, divided, and put into batches."""
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gptcore.encoding import EncodedConversation, TextEncoder, encode_conversation
+from gptcore.errors import UserError
+from gptcore.formats.checks import Duplicates
+from gptcore.formats.problems import Problem, RowError
+from gptcore.formats.reading import RecordReader
+from gptcore.formats.records import Conversation
+from gptcore.settings import FinetuneDataSettings
+from gptengine.data.sampler import block_of
+
+#: Label of a token that carries no loss, as torch and transformers have it.
+IGNORED = -100
+#: Batches whose conversations are sorted by length together.
+SORTED_BATCHES = 16
+#: How many problems are told by name; the rest is counted.
+MOST_TOLD = 5
+
+
+class Examples:
+    """Encoded conversations, in flat arrays: five bytes a token, whatever their number."""
+
+    def __init__(self) -> None:
+        self._ids = array("i")
+        self._learned = bytearray()
+        self._ends = array("q", [0])
+
+    def append(self, encoded: EncodedConversation) -> None:
+        """Add one."""
+        self._ids.extend(encoded.ids)
+        self._learned.extend(encoded.learned)
+        self._ends.append(len(self._ids))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Ids, and which of them carry loss; each (time,)."""
+        start, end = self._ends[index], self._ends[index + 1]
+        ids = np.frombuffer(self._ids, np.int32)[start:end]
+        return ids, np.frombuffer(self._learned, np.bool_)[start:end]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each."""
+        ends = np.frombuffer(self._ends, np.int64)
+        return ends[1:] - ends[:-1]
+
+    def length_of(self, index: int) -> int:
+        """Tokens of one."""
+        return self._ends[index + 1] - self._ends[index]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all of them."""
+        return len(self._ids)
+
+    @property
+    def num_learned(self) -> int:
+        """Tokens that carry loss."""
+        return sum(self._learned)
+
+
+@dataclass
+class ChatData:
+    """What was read.
+
+    Attributes:
+        train: To learn from; a file that counts twice stands here twice.
+        val: Held out.
+        rows: Rows of the files, but for those of forms that the stage does not take.
+        bad: Rows that cannot be used.
+        shortened: Conversations that lost turns at their end to fit the context.
+        problems: The first of what was wrong.
+        formless: Rows of other forms, passed over.
+    """
+
+    train: Examples = field(default_factory=Examples)
+    val: Examples = field(default_factory=Examples)
+    rows: int = 0
+    bad: int = 0
+    shortened: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    formless: int = 0
+
+    def add_problem(self, problem: Problem) -> None:
+        """Count a row that cannot be used."""
+        self.bad += 1
+        if len(self.problems) < MOST_TOLD:
+            self.problems.append(problem)
+
+
+def read_chat_data(
+    files: Sequence[Path],
+    weights: Sequence[int],
+    tokenizer: TextEncoder,
+    *,
+    longest: int,
+    held_out: float = 0.0,
+    on_bytes: Callable[[int], None] = lambda done: None,
+) -> ChatData:
+    """Read conversations and encode them.
+
+    Args:
+        files: Data files of any dialect.
+        weights: How often each counts.
+        tokenizer: Of the model.
+        longest: Tokens at the most; longer ones lose whole turns at their end.
+        held_out: Share of the conversations to hold out, by a hash of their content.
+        on_bytes: Told how much of the files has been read.
+    """
+    data, seen, before = ChatData(), Duplicates(), 0
+    threshold = int(held_out * 2**64)
+    for path, times in zip(files, weights, strict=True):
+        reader = RecordReader(path, path.name, seen)
+        for item in reader:
+            on_bytes(before + reader.bytes_read)
+            if isinstance(item, Problem):
+                data.rows += 1
+                data.add_problem(item)
+                continue
+            record = item.record
+            if not isinstance(record, Conversation):
+                data.formless += 1
+                continue
+            data.rows += 1
+            try:
+                encoded = encode_conversation(record.messages, record.tools, tokenizer, longest)
+            except RowError as error:
+                data.add_problem(Problem(path, item.line, error.reason, item.row, error.field))
+                continue
+            data.shortened += encoded.left_out > 0
+            if _hash(encoded.ids) < threshold:
+                data.val.append(encoded)
+            else:
+                for _ in range(times):
+                    data.train.append(encoded)
+        before += path.stat().st_size
+    return data
+
+
+def _hash(ids: list[int]) -> int:
+    digest = blake2b(np.asarray(ids, np.int32).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def check_share(data: ChatData, settings: FinetuneDataSettings, where: Path) -> list[str]:
+    """What there is to say of rows that are left out, a line each.
+
+    Raises:
+        UserError: They are too many, or nothing is left.
+    """
+    named = [
+        f"{problem.file.name} row {problem.row or '?'}: {problem.reason}"
+        for problem in data.problems
+    ]
+    if data.bad > settings.max_bad * data.rows or not len(data.train):
+        share = f"{data.bad:,} of {data.rows:,} rows cannot be used"
+        raise UserError(
+            "\n  ".join([share if data.bad else "there is no conversation to learn from", *named]),
+            where=str(where),
+            fix="gptstudio data check lists them all; mend or exclude them, or allow more with"
+            f" --set data.finetune.max_bad={min(1.0, data.bad / max(1, data.rows) + 0.01):.2f}",
+        )
+    said = []
+    if data.bad:
+        said.append(
+            f"{data.bad:,} of {data.rows:,} rows are left out, such as {named[0]};"
+            " gptstudio data check lists them all"
+        )
+    if data.shortened:
+        said.append(
+            f"{data.shortened:,} of {data.rows:,} conversations lost turns at their end:"
+            " they are longer than the context"
+        )
+    return said
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+class ChatBatches:
+    """Which examples each optimiser step sees: a pure function of the seed and the step's number.
+
+    Every epoch is a permutation. `SORTED_BATCHES` batches at a time are sorted by length before
+    they are cut apart, so that a batch wastes little on padding, and shuffled again.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples a step.
+        seed: Of the order.
+    """
+
+    def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._group: tuple[int, list[list[int]]] = (-1, [])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch, at least one."""
+        return max(1, len(self._lengths) // self._batch_size)
+
+    def step(self, number: int) -> list[int]:
+        """The examples of a step, counted from 0 over all epochs, the longest first."""
+        group, place = divmod(number, SORTED_BATCHES)
+        if self._group[0] != group:
+            self._group = group, self._batches(group)
+        return self._group[1][place]
+
+    def _batches(self, group: int) -> list[list[int]]:
+        size = self._batch_size * SORTED_BATCHES
+        numbers = range(group * size, (group + 1) * size)
+        chosen = [block_of(n, len(self._lengths), self._seed) for n in numbers]
+        chosen.sort(key=lambda index: -self._lengths[index])
+        cut = [chosen[at : at + self._batch_size] for at in range(0, size, self._batch_size)]
+        return [cut[block_of(n, SORTED_BATCHES, self._seed + group)] for n in range(SORTED_BATCHES)]
+
+
+def collate(examples: Examples, indices: Sequence[int], pad: int) -> dict[str, Tensor]:
+    """A padded batch.
+
+    Args:
+        examples: Where they are from.
+        indices: Which.
+        pad: Id that fills up.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels`, each int64 (batch, time).
+    """
+    rows = [examples[index] for index in indices]
+    width = max(len(ids) for ids, _ in rows)
+    input_ids = np.full((len(rows), width), pad, np.int64)
+    labels = np.full((len(rows), width), IGNORED, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for at, (ids, learned) in enumerate(rows):
+        input_ids[at, : len(ids)] = ids
+        labels[at, : len(ids)] = np.where(learned, ids, IGNORED)
+        mask[at, : len(ids)] = 1
+    arrays = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+    return {name: torch.from_numpy(each) for name, each in arrays.items()}
+
+
+# --- packing -------------------------------------------------------------------------------------
+
+
+def pack(lengths: Iterable[int], capacity: int) -> list[list[int]]:
+    """Put examples together so that each group fits a sequence: best fit, the longest first.
+
+    Args:
+        lengths: Tokens of each example, none above `capacity`.
+        capacity: Tokens of a sequence.
+
+    Returns:
+        Groups of indices.
+    """
+    order = sorted(enumerate(lengths), key=lambda item: (-item[1], item[0]))
+    groups: list[list[int]] = []
+    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # groups by the room they have
+    for index, length in order:
+        room = next((r for r in range(length, capacity + 1) if by_room[r]), None)
+        if room is None:
+            groups.append([])
+            group, room = len(groups) - 1, capacity
+        else:
+            group = by_room[room].pop()
+        groups[group].append(index)
+        by_room[room - length].append(group)
+    return groups
+
+
+def collate_packed(
+    examples: Examples, groups: Sequence[Sequence[int]], pad: int
+) -> dict[str, Tensor]:
+    """A batch of sequences that hold several examples each, blind to one another.
+
+    There is no attention mask: the positions, which begin again with every example, tell
+    transformers where attention must not pass (`masking_utils.find_packed_sequence_indices`).
+
+    Returns:
+        `input_ids`, `position_ids` and `labels`, each int64 (batch, time).
+    """
+    parts = [[examples[index] for index in group] for group in groups]
+    width = max(sum(len(ids) for ids, _ in part) for part in parts)
+    input_ids = np.full((len(groups), width), pad, np.int64)
+    labels = np.full((len(groups), width), IGNORED, np.int64)
+    positions = np.zeros((len(groups), width), np.int64)
+    for row, part in enumerate(parts):
+        at = 0
+        for ids, learned in part:
+            end = at + len(ids)
+            input_ids[row, at:end] = ids
+            labels[row, at:end] = np.where(learned, ids, IGNORED)
+            labels[row, at] = IGNORED  # nothing stands before it that could tell it
+            positions[row, at:end] = np.arange(len(ids))
+            at = end
+        positions[row, at:] = np.arange(width - at)
+    arrays = {"input_ids": input_ids, "position_ids": positions, "labels": labels}
+    return {name: torch.from_numpy(each) for name, each in arrays.items()}

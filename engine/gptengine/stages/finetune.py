@@ -1,0 +1,207 @@
+"""Stage `finetune`: a model learns to converse, and to call tools, from conversations."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from gptcore import events
+from gptcore.inputs import weights_of
+from gptcore.lineage import Lineage, write_lineage
+from gptcore.settings import FinetuneSettings
+from gptcore.stages import settings_that_matter
+from gptcore.workspace import new_dir
+from gptengine.card import write_card
+from gptengine.causal_lm import context_length_of
+from gptengine.chat_tokenizer import (
+    ForeignTokenizer,
+    generation_settings,
+    load_chat_tokenizer,
+)
+from gptengine.context import StageContext
+from gptengine.finetune.backends import Trained, prepare
+from gptengine.finetune.data import ChatData, check_share, read_chat_data
+from gptengine.plan import Plan
+from gptengine.tokenizer import BPETokenizer
+from gptengine.train import checkpoint
+from gptengine.train.device import Placement, place
+from gptengine.train.duties import History
+from gptengine.versions import versions
+
+#: The adapter, in the folder of the finished model.
+ADAPTER = "adapter"
+
+
+def run(context: StageContext, plan: Plan) -> bool:
+    """Fine-tune the model and publish it.
+
+    Returns:
+        Whether it came to its end; False where a stop command ended it.
+    """
+    folder = plan.parents["model"]
+    settings = effective_settings(context)
+    tokenizer = load_chat_tokenizer(folder)
+    longest = settings.context_length or context_length_of(folder)
+    data = read(context, plan, tokenizer, longest)
+    placement = place(context.profile.engine)
+    trained = prepare(folder, tokenizer, settings, placement, longest)
+    tell_backend(context, trained)
+    with tempfile.TemporaryDirectory(dir=context.run.folder) as scratch:
+        history = train(context, trained, tokenizer, data, placement, longest, Path(scratch))
+    stopped = history.ended_by == "stop"
+    if stopped:
+        context.report.write(events.StageChange("stopped"))
+    else:
+        publish(context, plan, trained, tokenizer, data, history, placement, longest)
+    return not stopped
+
+
+def effective_settings(context: StageContext) -> FinetuneSettings:
+    """The profile's, with the micro-batch that memory allowed."""
+    settings = context.profile.finetune
+    if not context.micro_batch:
+        return settings
+    return settings.model_copy(update={"micro_batch": context.micro_batch})
+
+
+def read(
+    context: StageContext,
+    plan: Plan,
+    tokenizer: BPETokenizer | ForeignTokenizer,
+    longest: int,
+) -> ChatData:
+    """The conversations, encoded; what is left out of them is told.
+
+    Raises:
+        UserError: Too many rows cannot be used.
+    """
+    mix = context.profile.data.finetune
+    progress = context.progress("reading the conversations", "MB")
+    total = sum(item.bytes for item in plan.data) / 1e6
+    data = read_chat_data(
+        plan.files,
+        weights_of(mix.weights, (item.file for item in plan.data)),
+        tokenizer,
+        longest=longest,
+        held_out=mix.held_out,
+        on_bytes=lambda done: progress(min(done / 1e6, total), total),
+    )
+    for message in check_share(data, mix, context.workspace.datasets):
+        context.report.warn(message)
+    if mix.held_out and not len(data.val):
+        context.report.warn("no conversation is held out, they are so few: no evaluation")
+    return data
+
+
+def tell_backend(context: StageContext, trained: Trained) -> None:
+    """Say which library is at work, and what is trained."""
+    backend = trained.backend
+    said = f"fine-tuning by {backend.name}: {backend.reason}"
+    if trained.trains_embedding:
+        said += "; the token embedding is trained along, as the control tokens are new to the model"
+    context.report.write(events.Note(said))
+
+
+def train(
+    context: StageContext,
+    trained: Trained,
+    tokenizer: BPETokenizer | ForeignTokenizer,
+    data: ChatData,
+    placement: Placement,
+    longest: int,
+    scratch: Path,
+) -> History:
+    """Train from the start, or from the newest sound checkpoint."""
+    from gptengine.finetune.trainer import Finetuning  # after the backend: Unsloth precedes TRL
+
+    settings = effective_settings(context)
+    tuning = Finetuning(
+        trained,
+        tokenizer,
+        settings,
+        placement,
+        train=data.train,
+        val=data.val,
+        longest=longest,
+        recorder=context.report,
+        requests=context.requests,
+        checkpoint_dir=context.checkpoints,
+        scratch=scratch,
+    )
+    if context.attempt > 1:
+        newest, passed_over = checkpoint.newest_sound(context.checkpoints)
+        for message in passed_over:
+            context.report.warn(message)
+        if newest is not None:
+            tuning.resume(newest)
+    details = {
+        "backend": trained.backend.name,
+        "trained parameters": sum(p.numel() for p in trained.parameters().values()),
+        "conversations": len(data.train),
+        "tokens": data.train.num_tokens,
+        "supervised tokens": data.train.num_learned,
+        "device": placement.describe(),
+        "micro_batch": settings.micro_batch,
+        **trained.details,
+    }
+    done = tuning.duties.state.step
+    start = events.StageChange("start", total_steps=tuning.total_steps, details=details)
+    context.report.write(start, step=done)
+    if context.attempt > 1:
+        context.report.write(events.Resume(context.attempt, done), step=done)
+    return tuning.run()
+
+
+def publish(
+    context: StageContext,
+    plan: Plan,
+    trained: Trained,
+    tokenizer: BPETokenizer | ForeignTokenizer,
+    data: ChatData,
+    history: History,
+    placement: Placement,
+    longest: int,
+) -> None:
+    """Write the model folder: merged weights, the adapter beside them, tokenizer, card, lineage."""
+    scores: dict[str, float | None] = {
+        "train_loss": history.train_loss,
+        "val_loss": history.val_loss,
+        "best_val_loss": history.best_val_loss,
+    }
+    lineage = Lineage(
+        stage=context.stage.name,
+        run=context.run.name,
+        pipeline=context.profile.name,
+        fingerprint=plan.fingerprint,
+        made=time.time(),
+        parents={kind: context.workspace.relative(path) for kind, path in plan.parents.items()},
+        data=plan.data,
+        settings=settings_that_matter(context.stage, context.profile),
+        scores=scores,
+        versions=versions(),
+        training={
+            "parameters": sum(p.numel() for p in trained.model.parameters()),
+            "trained_parameters": sum(p.numel() for p in trained.parameters().values()),
+            "backend": trained.backend.name,
+            "embedding_trained": trained.trains_embedding,
+            "tokens": history.tokens,
+            "seconds": round(history.seconds, 1),
+            "ended_by": history.ended_by,
+            "device": placement.describe(),
+            "conversations": len(data.train),
+            "held_out_conversations": len(data.val),
+            "rows_left_out": data.bad,
+        },
+    )
+    with new_dir(plan.output) as folder:
+        if trained.has_adapters:
+            trained.save(folder / ADAPTER)
+        merged = trained.merge()
+        for name, value in generation_settings(tokenizer).items():
+            setattr(merged.generation_config, name, value)
+        merged.config.use_cache = True  # training switches it off
+        merged.save_pretrained(folder)
+        tokenizer.save(folder, model_max_length=longest)
+        write_lineage(folder, lineage)
+        write_card(folder, plan.output.name)
+    output = context.workspace.relative(plan.output)
+    context.report.write(events.StageChange("end", output=output, scores=scores))
