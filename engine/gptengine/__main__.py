@@ -1,10 +1,11 @@
-"""The engine's processes: ``python -m gptengine stage|generate|versions``.
+"""The engine's processes: ``python -m gptengine stage|generate|eval|versions``.
 
 Parses first, then sets what torch reads at its start (threads, the allocator), then imports.
 """
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -27,14 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
             return _stage(options)
         if options.command == "generate":
             return _generate(options)
+        if options.command == "eval":
+            return _eval(options)
         return _versions()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_BAD_INPUT
     except (MemoryError, RuntimeError) as error:
-        if options.command != "generate" or not is_out_of_memory(error):
+        if options.command == "stage" or not is_out_of_memory(error):
             raise
-        print("error: memory ran out\n  to do: generate with --device cpu", file=sys.stderr)
+        print(
+            f"error: memory ran out\n  to do: {options.command} with --device cpu", file=sys.stderr
+        )
         return EXIT_BAD_INPUT
     except (KeyboardInterrupt, BrokenPipeError):
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what is buffered has no reader
@@ -61,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int)
     generate.add_argument("--device", default="auto")
     generate.add_argument("--json", action="store_true")
+    evaluate = commands.add_parser("eval", help="judge a model by held-out conversations")
+    evaluate.add_argument("model", type=Path)
+    evaluate.add_argument("--data", type=Path, action="append", required=True)
+    evaluate.add_argument("--name", required=True, help="of the model, for the report")
+    evaluate.add_argument("--max-prompts", type=int, default=400)
+    evaluate.add_argument("--max-tokens", type=int, default=128)
+    evaluate.add_argument("--batch-size", type=int, default=32)
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--output", type=Path, required=True, help="file for the report")
     commands.add_parser("versions", help="what the engine runs on, as JSON")
     return parser
 
@@ -128,6 +142,41 @@ def _generate(options: argparse.Namespace) -> int:
     answer = {"model": str(options.model), "prompt": options.prompt, "text": text}
     print(json.dumps(answer) if options.json else "")
     return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    prepare_process()
+    from gptcore.evaluation import write_evaluation
+    from gptcore.lineage import DataFile
+    from gptcore.profile import check_profile
+    from gptengine.evaluate.report import evaluate
+    from gptengine.train.device import place
+
+    own = {key: getattr(options, key) for key in ("max_prompts", "max_tokens", "batch_size")}
+    profile = check_profile({"engine": {"device": options.device}, "eval": own}, where="gptstudio")
+
+    def progress(what: str, done: float, total: float) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{what} {done:.0f}/{total:.0f}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    evaluation = evaluate(
+        options.model,
+        options.data,
+        [DataFile(str(path), path.stat().st_size, _sha256(path)) for path in options.data],
+        profile.eval,
+        place(profile.engine),
+        name=options.name,
+        progress=progress,
+    )
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    write_evaluation(options.output, evaluation)
+    return 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions() -> int:

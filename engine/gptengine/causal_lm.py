@@ -20,7 +20,9 @@ def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: An
         UserError: It cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,

@@ -110,5 +110,6 @@ for _command in (
     setup.doctor,
 ):
     app.command()(_command)
+app.command("eval")(models.evaluate)
 app.add_typer(profiles.app)
 app.add_typer(data.app)

@@ -5,11 +5,13 @@ import shlex
 from pathlib import Path
 
 from gptcore.errors import EXIT_BAD_INPUT
+from gptcore.evaluation import read_evaluation
 from gptcore.journal import last_lines
 from gptcore.status import Status
 from gptcore.text import clean
 from gptcore.workspace import WORKSPACE_VARIABLE, RunPaths, Workspace
 from gptstudio.changes import change_named
+from gptstudio.evaluation_view import evaluation_lines, transcript_lines
 from gptstudio.run_view import RunView, stage_title
 from gptstudio.text import human_time
 
@@ -78,18 +80,28 @@ def _done(workspace: Workspace, name: str, status: Status, view: RunView, after:
         if value is not None
     ]
     lines = [f"{name} is done{after}" + (f": {', '.join(scores)}." if scores else ".")]
-    models = {stage: path for stage, path in status.outputs.items() if not _is_tokenizer(path)}
-    for stage, path in status.outputs.items():
-        label = "model:" if stage in models else "tokenizer:"
+    outputs = list(dict.fromkeys(status.outputs.values()))  # an evaluation's is the model's
+    models = [path for path in outputs if not _is_tokenizer(path)]
+    for path in outputs:
+        label = "model:" if path in models else "tokenizer:"
         lines.append(f"  {label:<11} {clean(path)}")
     if models:
-        model = Path(list(models.values())[-1]).name
+        lines += _evaluation(workspace, models[-1])
+        model = Path(models[-1]).name
         # shlex would quote with ' what people write with ", and the prompt is theirs to change
         generate = command(workspace, "generate", model, "--prompt")
         lines.append(f"  to try it:  {_before_workspace(generate, chr(34) + 'The ' + chr(34))}")
     elif status.outputs:
         lines.append(f"  next:       {command(workspace, 'run', '--stage', 'pretrain')}")
     return lines
+
+
+def _evaluation(workspace: Workspace, model: str) -> list[str]:
+    evaluation = read_evaluation(workspace.root / model)
+    if evaluation is None:
+        return []
+    transcript = transcript_lines(evaluation.transcripts)
+    return ["", *evaluation_lines(evaluation), "", *transcript, ""]
 
 
 def _failed(workspace: Workspace, run: RunPaths, status: Status, head: str) -> list[str]:

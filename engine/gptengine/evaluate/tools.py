@@ -220,6 +220,6 @@ def _transcript(
     """The conversation with the model's own words in it."""
     messages = list(prompt.conversation.messages[: prompt.turn])
     messages.append(Message("assistant", answer.content, answer.calls))
-    if final is not None:
+    if final is not None and answer.calls == prompt.wanted.calls:
         messages += [*prompt.results, Message("assistant", final.content, final.calls)]
     return Transcript(plain(render(messages, prompt.conversation.tools)), problems, prompt.row)

@@ -87,6 +87,80 @@ def generate(
     raise typer.Exit(run_child(words))
 
 
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="latest, the name of a model or run, or a folder.",
+            autocompletion=complete_model,
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Held-out conversations, of any dialect; absent: the report there is.",
+            show_default=False,
+        ),
+    ] = None,
+    max_prompts: Annotated[int, typer.Option(min=1, help="Most prompts that are answered.")] = 400,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, help="Conversations computed at once.")] = 32,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda|cuda:N",
+            callback=check_device,
+            help="Where to compute; cpu leaves a GPU to the run that holds it.",
+            show_default="auto; cpu while a run holds a GPU",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Judge a model by held-out conversations: loss, and how well it calls tools."""
+    import tempfile
+
+    from gptcore.errors import UserError
+    from gptcore.evaluation import FILE_NAME, read_evaluation
+    from gptcore.lineage import find_model
+    from gptcore.workspace import Workspace
+    from gptstudio.evaluation_view import evaluation_lines, transcript_lines
+    from gptstudio.launcher import find_engine_python
+
+    place = Workspace.locate(workspace)
+    folder = find_model(place, model)
+    for path in data or []:
+        if not path.is_file():
+            raise UserError("there is no such file", where=str(path), fix="name a data file")
+    with tempfile.TemporaryDirectory() as scratch:
+        where = folder
+        if data:
+            where = Path(scratch)
+            python = find_engine_python(place, engine_python_of(place, folder))
+            words = [python, "-m", "gptengine", "eval", str(folder.resolve())]
+            words += ["--name", place.relative(folder), "--output", str(where / FILE_NAME)]
+            words += [word for path in data for word in ("--data", str(path.resolve()))]
+            words += ["--max-prompts", str(max_prompts), "--max-tokens", str(max_tokens)]
+            words += ["--batch-size", str(batch_size)]
+            words += ["--device", device or ("cpu" if gpu_is_held(place) else "auto")]
+            if code := run_child(words):
+                raise typer.Exit(code)
+        evaluation = read_evaluation(where)
+        if evaluation is None:
+            raise UserError(
+                "the model has not been evaluated",
+                where=str(folder),
+                fix="name held-out conversations with --data FILE, or run --stage eval",
+            )
+        if as_json:
+            print((where / FILE_NAME).read_text(encoding="utf-8"), end="")
+            return
+    print("\n".join([*evaluation_lines(evaluation), "", *transcript_lines(evaluation.transcripts)]))
+
+
 def gpu_is_held(workspace: "Workspace") -> bool:
     """Whether a run of this workspace computes on a GPU: no word written may cost it its memory."""
     from gptcore.status import LIVE, list_runs
