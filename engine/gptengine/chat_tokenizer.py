@@ -59,8 +59,8 @@ class ForeignTokenizer:
         #: Control tokens that the model has never seen.
         self.added = [token for token in SPECIAL_TOKENS if token not in known]
         tokenizer.add_special_tokens(
-            {"additional_special_tokens": list(SPECIAL_TOKENS)},
-            replace_additional_special_tokens=False,
+            {"extra_special_tokens": list(SPECIAL_TOKENS)},
+            replace_extra_special_tokens=False,
         )
         tokenizer.chat_template = chat_template()
         self._tokenizer = tokenizer
