@@ -9,10 +9,10 @@ from gptcore.formats.records import Prompt, to_row
 from gptcore.text import steady
 from gptstudio.services.data_report import Noted
 from gptstudio.services.data_row import DataRow
+from gptstudio.services.row_lines import Line
 from gptstudio.services.row_tokens import state_of, tokens_of
 from gptstudio.services.row_view import (
     Encoded,
-    Line,
     encode_row,
     fit_words,
     paint_of,

@@ -12,7 +12,9 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +24,9 @@ from gptcore.workspace import Workspace
 from gptstudio.services import data_protocol as protocol
 from gptstudio.services.counting import TextCounter
 from gptstudio.services.record_counting import RecordCounter
+
+if TYPE_CHECKING:  # what shows rows is imported when there is one to show
+    from gptstudio.services.row_previews import RowPreviews
 
 #: Seconds between two messages of progress.
 PROGRESS_S = 0.3
@@ -85,6 +90,8 @@ class Worker:
                 return self._count(request)
             if isinstance(request, protocol.FindStages):
                 return self._stages(request)
+            if isinstance(request, protocol.ReadRow | protocol.CountStats):
+                return self._rows(request)
             return protocol.Cancelled(request.id)
         except Left:
             return protocol.Cancelled(request.id)
@@ -112,6 +119,9 @@ class Worker:
             counter.close()
             raise
         counter.close()
+        if isinstance(counter, RecordCounter):
+            path = Path(os.fsdecode(request.path))
+            self._previews.learn(path, counter.stamp, counter.marks)
         return protocol.Counted(request.id, counter.result())
 
     def _resumed(self, key: tuple[bytes, str]) -> Counter | None:
@@ -129,6 +139,24 @@ class Worker:
         self._counters[key] = counter
         if len(self._counters) > KEPT_COUNTERS:
             self._counters.popitem(last=False)[1].close()
+
+    def _rows(self, request: protocol.ReadRow | protocol.CountStats) -> protocol.Reply:
+        def on_bytes(done: int, total: int) -> None:
+            self._check(request.id, done, total)
+
+        path = Path(os.fsdecode(request.path))
+        if isinstance(request, protocol.CountStats):
+            lines = self._previews.stats(request, path, on_bytes)
+            return protocol.StatsCounted(request.id, lines)
+        return protocol.RowFound(request.id, self._previews.read(request, path, on_bytes))
+
+    @cached_property
+    def _previews(self) -> "RowPreviews":
+        from gptstudio.services.row_previews import RowPreviews
+
+        # Rows are small: threads would cost more than they gain, on cores that others need.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return RowPreviews(self._workspace)
 
     def _stages(self, request: protocol.FindStages) -> protocol.Reply:
         import tomllib

@@ -8,7 +8,7 @@ from gptcore.formats.checks import CallChecker, Duplicates
 from gptcore.formats.dialects import recognise
 from gptcore.formats.problems import Problem, RowError
 from gptcore.formats.records import Record
-from gptcore.formats.rows import Row, RowReader
+from gptcore.formats.rows import Mark, RowReader
 
 
 class Read(NamedTuple):
@@ -53,6 +53,11 @@ class RecordReader:
         """How much of the file has been read, so far."""
         return self._rows.bytes_read
 
+    @property
+    def marks(self) -> list[Mark]:
+        """Places from which rows can be read without those before, as far as it has been read."""
+        return self._rows.marks
+
     def __iter__(self) -> Iterator[Read | Problem]:
         """Yield records, and problems for the rows that cannot be used, in order.
 
@@ -77,10 +82,3 @@ class RecordReader:
                 yield Problem(self.path, row.line, error.reason, row.number, error.field)
             except RecursionError:
                 yield Problem(self.path, row.line, "is nested too deeply", row.number)
-
-    def _read(self, row: Row, duplicates: Duplicates) -> Read:
-        dialect = recognise(row.value)
-        record = dialect.read(row.value)
-        self._calls.check(record)
-        duplicates.check(record, self._name, row.number)
-        return Read(row.number, row.line, dialect.name, record, row.size)

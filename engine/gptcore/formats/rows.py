@@ -54,6 +54,20 @@ class Row(NamedTuple):
     size: int
 
 
+class Mark(NamedTuple):
+    """A place in a file from which its rows can be read without those before.
+
+    Args:
+        row: Rows before it.
+        line: Lines before it.
+        place: Byte where a line begins; of Parquet the number of the row group.
+    """
+
+    row: int
+    line: int
+    place: int
+
+
 class RowReader:
     """Reads the rows of one file; iterating again reads again.
 
@@ -65,6 +79,8 @@ class RowReader:
         self.path = path
         #: How much of the file has been read, so far; of a compressed one, as it lies on the disk.
         self.bytes_read = 0
+        #: One a block or row group that was read; none in an array, or where it is compressed.
+        self.marks: list[Mark] = []
         self._number = 0
         self._file: BufferedIOBase | None = None
 
@@ -74,24 +90,39 @@ class RowReader:
         Raises:
             UserError: The file cannot be opened.
         """
-        self._number = self.bytes_read = 0
+        return self.rows_from(None)
+
+    def rows_from(self, mark: Mark | None) -> Iterator[Row | Problem]:
+        """The same, from a mark of this file on, as long as it has not changed.
+
+        Raises:
+            UserError: The file cannot be opened.
+        """
+        self.bytes_read = 0
+        self._number = mark.row if mark else 0
         self._file = _open(self.path)
         with self._file:
             try:
-                yield from self._rows(self._file)
+                yield from self._rows(self._file, mark)
             except (OSError, EOFError) as error:
                 yield self._problem(f"cannot be read any further: {error}")
             except UnicodeDecodeError as error:
                 yield self._problem(f"is not UTF-8 from here on: {error.reason}")
 
-    def _rows(self, file: BufferedIOBase) -> Iterator[Row | Problem]:
+    def _rows(self, file: BufferedIOBase, mark: Mark | None) -> Iterator[Row | Problem]:
         start = file.read(4)
         file.seek(0)
         if start == _PARQUET:
-            yield from self._parquet()
+            yield from self._parquet(mark.place if mark else 0)
             return
-        blocks = self._blocks(_opened(file, start), is_packed=start[:2] == _GZIP or start == _ZSTD)
+        is_packed = start[:2] == _GZIP or start == _ZSTD
+        if mark is not None:
+            file.seek(mark.place)
+        blocks = self._blocks(_opened(file, start), is_packed=is_packed)
         first = next(blocks, b"")
+        if mark is not None:
+            yield from self._lines(first, blocks, mark.line)
+            return
         if first.startswith(_UTF16):
             yield self._problem("is UTF-16: save it as UTF-8")
             return
@@ -107,7 +138,7 @@ class RowReader:
         if first.lstrip()[:1] == b"[" and not _is_row(first.partition(b"\n")[0]):
             yield from self._values(_text(first, blocks), in_array=True)
         elif _is_row(first.partition(b"\n")[0]) or not first.lstrip().startswith(b"{"):
-            yield from self._lines(first, blocks)
+            yield from self._lines(first, blocks, 0 if not is_packed else None)
         else:
             yield from self._values(_text(first, blocks), in_array=False)
 
@@ -137,9 +168,14 @@ class RowReader:
 
     # One a line
 
-    def _lines(self, block: bytes, blocks: Iterator[bytes]) -> Iterator[Row | Problem]:
-        number, rest, is_skipping = 0, b"", False
+    def _lines(
+        self, block: bytes, blocks: Iterator[bytes], before: int | None
+    ) -> Iterator[Row | Problem]:
+        """Rows from a block on; `before`: lines before it, None where no marks can be made."""
+        number, rest, is_skipping = before or 0, b"", False
         while block:
+            if before is not None and not is_skipping:
+                self._mark(number, self.bytes_read - len(block) - len(rest))
             *lines, block = (rest + block).split(b"\n") if rest else block.split(b"\n")
             for line in lines:
                 number += 1
@@ -156,6 +192,10 @@ class RowReader:
             yield self._too_long(number + 1)
         elif rest and not rest.isspace():
             yield self._row(number + 1, rest)
+
+    def _mark(self, line: int, place: int) -> None:
+        if not self.marks or place > self.marks[-1].place:
+            self.marks.append(Mark(self._number, line, place))
 
     def _too_long(self, line: int) -> Problem:
         self._number += 1
@@ -205,7 +245,7 @@ class RowReader:
 
     # Parquet
 
-    def _parquet(self) -> Iterator[Row | Problem]:
+    def _parquet(self, first: int) -> Iterator[Row | Problem]:
         try:
             from pyarrow import ArrowException
             from pyarrow.parquet import ParquetFile
@@ -222,7 +262,8 @@ class RowReader:
                     if file.metadata.row_group(group).total_byte_size > LARGEST_GROUP:
                         yield self._problem(f"has a row group of over {LARGEST_GROUP >> 30} GiB")
                         return
-                for group in range(count):
+                for group in range(first, count):
+                    self._mark(0, group)
                     for batch in file.iter_batches(_BATCH, row_groups=[group]):
                         size = batch.nbytes // max(1, len(batch))
                         for value in batch.to_pylist():

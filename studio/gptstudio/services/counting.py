@@ -27,10 +27,12 @@ class CountProblem(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         reason: What it is, in words, harmless.
         line: The first line it concerns, from 1; None when it is about the whole file.
+        row: The row of data it is about, from 1; None where it is about none.
     """
 
     reason: str
     line: int | None = None
+    row: int | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from gptstudio.services.counting import Counts
+    from gptstudio.services.data_protocol import RowPreview
+    from gptstudio.services.row_lines import View
     from gptstudio.services.stage_states import StageState
 
 
@@ -56,4 +58,69 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Answer = Counted | StagesFound | Reading | Failure
+class RowWish(msgspec.Struct, frozen=True, gc=False):
+    """A row that somebody wants to see.
+
+    Attributes:
+        path: Of its file, under `datasets/`.
+        row: Its number, from 1; 0: the last.
+        view: What of it.
+        pipeline: Name of the profile whose tokenizer counts.
+        context: Tokens that fit; None: nobody says how many.
+        words: Show the next row that holds these instead; empty: the row itself.
+        forwards: Whether the next one is looked for behind `row`, or before it.
+    """
+
+    path: str
+    row: int
+    view: "View"
+    pipeline: str = ""
+    context: int | None = None
+    words: str = ""
+    forwards: bool = True
+
+
+class StatsWish(msgspec.Struct, frozen=True, gc=False):
+    """A file whose numbers somebody wants to see.
+
+    Attributes:
+        path: Of the file, under `datasets/`.
+        pipeline: Name of the profile whose tokenizer counts.
+        context: Tokens that fit; None: nobody says how many.
+    """
+
+    path: str
+    pipeline: str = ""
+    context: int | None = None
+
+
+class RowSeen(msgspec.Struct, frozen=True, gc=False):
+    """A row as it is shown."""
+
+    wish: RowWish
+    row: "RowPreview"
+
+
+class StatsSeen(msgspec.Struct, frozen=True, gc=False):
+    """The numbers about a file, in lines."""
+
+    wish: StatsWish
+    lines: tuple[str, ...]
+
+
+class Looking(msgspec.Struct, frozen=True, gc=False):
+    """How far a row or the numbers about a file are, in bytes."""
+
+    wish: RowWish | StatsWish
+    done: int
+    total: int
+
+
+class Unseen(msgspec.Struct, frozen=True, gc=False):
+    """A row or the numbers about a file cannot be had; why, in words, harmless."""
+
+    wish: RowWish | StatsWish
+    reason: str
+
+
+Answer = Counted | StagesFound | Reading | Failure | RowSeen | StatsSeen | Looking | Unseen

@@ -1,6 +1,5 @@
 """Asks the data worker: what is wanted in which order, what was answered, and who killed it."""
 
-import os
 import select
 import socket
 import sys
@@ -8,14 +7,34 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gptcore.workspace import Workspace
-from gptstudio.services.data_answers import Answer, Counted, Failure, Reading, StagesFound
+from gptstudio.services.data_answers import (
+    Answer,
+    Counted,
+    Failure,
+    Looking,
+    Reading,
+    RowSeen,
+    RowWish,
+    StagesFound,
+    StatsSeen,
+    StatsWish,
+    Unseen,
+)
+from gptstudio.services.data_jobs import (
+    ROW,
+    STAGES,
+    STATS,
+    Job,
+    Known,
+    ProfileText,
+    Text,
+    Wanted,
+    request_of,
+)
 
 if TYPE_CHECKING:  # what the process needs is imported when there is one
     from gptstudio.services import data_protocol as protocol
@@ -28,48 +47,6 @@ MOST_DEATHS = 2
 RETRY_S = 60.0
 #: Seconds after which a count gives way to what was asked for later.
 PATIENCE_S = 0.3
-
-
-class _Text(msgspec.Struct, frozen=True, gc=False):
-    """A file as it was found, and the separator of its documents."""
-
-    file: "DatasetFile"
-    separator: str
-
-
-class _Profile(msgspec.Struct, frozen=True, gc=False):
-    """A profile's file, and its TOML where that differs."""
-
-    path: Path
-    text: str | None
-
-
-class _Known(msgspec.Struct, frozen=True, gc=False):
-    """An answer, of which text, and until when it holds."""
-
-    text: _Text
-    answer: Counted | Failure
-    until: float
-
-
-@dataclass(slots=True)
-class _Job:
-    """One thing that is wanted; the later one of two with the same key counts.
-
-    Args:
-        key: Path of the file; None: the stages.
-        what: What is counted, or whose stages are looked at.
-        number: Rises with every wish; 0: when nothing else is wanted.
-    """
-
-    key: str | None
-    what: _Text | _Profile
-    number: int
-    id: int = 0
-    sent_at: float = 0.0
-    deaths: int = 0
-    is_cancelled: bool = False
-    is_dropped: bool = False
 
 
 class DataClient:
@@ -87,10 +64,10 @@ class DataClient:
         self._workspace = workspace
         self._python = python
         self._lock = threading.Lock()
-        self._wanted: OrderedDict[str | None, _Job] = OrderedDict()  # the last one comes first
-        self._later: OrderedDict[str, _Text] = OrderedDict()  # the first one comes first
-        self._running: _Job | None = None
-        self._known: dict[str, _Known] = {}
+        self._wanted: OrderedDict[str, Job] = OrderedDict()  # the last one comes first
+        self._later: OrderedDict[str, Text] = OrderedDict()  # the first one comes first
+        self._running: Job | None = None
+        self._known: dict[str, Known] = {}
         self._answers: deque[Answer] = deque()
         self._numbers = 0
         self._ids = 0
@@ -114,9 +91,9 @@ class DataClient:
             separator: What stands between documents.
         """
         with self._lock:
-            text = _Text(file, separator)
+            text = Text(file, separator)
             if (known := self._look_up(text)) is None:
-                self._want(self._job(file.path, text))
+                self._want(self._job(text.key, text))
         self._wake()
         return known
 
@@ -129,13 +106,13 @@ class DataClient:
         with self._lock:
             self._later.clear()
             running = self._running.what if self._running else None
-            stays = not isinstance(running, _Text)
+            stays = not isinstance(running, Text)
             for file in files:
-                text = _Text(file, separator)
-                stays = stays or _same(running, text)
+                text = Text(file, separator)
+                stays = stays or text.is_same(running)
                 if (answer := self._look_up(text)) is not None:
                     known.append(answer)
-                elif file.path not in self._wanted and not _same(running, text):
+                elif text.key not in self._wanted and not text.is_same(running):
                     self._later[file.path] = text
             if self._running is not None and not stays:
                 self._running.is_dropped = True
@@ -150,33 +127,61 @@ class DataClient:
             text: The profile as TOML, where it differs from the file.
         """
         with self._lock:
-            self._want(self._job(None, _Profile(path, text)))
+            self._want(self._job(STAGES, ProfileText(path, text)))
         self._wake()
 
-    def _look_up(self, text: _Text) -> Counted | Failure | None:
+    def row(self, wish: RowWish) -> None:
+        """Ask for a row; a later question takes the place of this one, and counts give way."""
+        self._ask(ROW, wish)
+
+    def stats(self, wish: StatsWish) -> None:
+        """Ask for the numbers about a file; a later question takes the place of this one."""
+        self._ask(STATS, wish)
+
+    def forget_row(self) -> None:
+        """The row that was asked for is no longer wanted."""
+        self._forget(ROW)
+
+    def forget_stats(self) -> None:
+        """The numbers that were asked for are no longer wanted."""
+        self._forget(STATS)
+
+    def _ask(self, key: str, wish: RowWish | StatsWish) -> None:
+        with self._lock:
+            self._want(self._job(key, wish))
+        self._wake()
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._wanted.pop(key, None)
+            if self._running is not None and self._running.key == key:
+                self._running.is_dropped = True
+        self._wake()
+
+    def _look_up(self, text: Text) -> Counted | Failure | None:
         known = self._known.get(text.file.path)
-        if known is None or not _same(known.text, text) or time.monotonic() > known.until:
+        if known is None or not text.is_same(known.text) or time.monotonic() > known.until:
             return None
         return known.answer
 
-    def _job(self, key: str | None, what: _Text | _Profile) -> _Job:
+    def _job(self, key: str, what: Wanted) -> Job:
         self._numbers += 1
-        return _Job(key, what, self._numbers)
+        return Job(key, what, self._numbers)
 
-    def _want(self, job: _Job) -> None:
+    def _want(self, job: Job) -> None:
         """Put a job first; another one for the same thing gives way."""
         running = self._running
         if running is not None and running.key == job.key:
             if (
-                isinstance(job.what, _Text)
-                and _same(running.what, job.what)
+                isinstance(job.what, Text)
+                and job.what.is_same(running.what)
                 and not running.is_dropped
             ):
                 running.number = job.number
                 return
             running.is_dropped = True
-        if job.key is not None:
-            self._later.pop(job.key, None)
+        if isinstance(job.what, Text):
+            self._later.pop(job.what.file.path, None)
         self._wanted[job.key] = job
         self._wanted.move_to_end(job.key)
 
@@ -262,32 +267,24 @@ class DataClient:
             job.id, job.sent_at, job.is_cancelled = self._ids, time.monotonic(), False
             self._running = job
         if self._has_process(job):
-            self._send(self._request(job))
+            self._send(request_of(job, self._workspace))
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         if self._wanted:
             return self._wanted.popitem()[1]
         if self._later:
-            path, text = self._later.popitem(last=False)
-            return _Job(path, text, 0)
+            _, text = self._later.popitem(last=False)
+            return Job(text.key, text, 0)
         return None
 
-    def _request(self, job: _Job) -> "protocol.Request":
-        from gptstudio.services.data_protocol import CountFile, FindStages
-
-        if isinstance(job.what, _Profile):
-            return FindStages(job.id, os.fsencode(job.what.path), job.what.text)
-        path = os.fsencode(self._workspace.datasets / job.what.file.path)
-        is_data = job.what.file.form == "data"
-        return CountFile(job.id, path, job.what.separator, is_data)
-
-    def _cancel_if_due(self, running: _Job) -> None:
+    def _cancel_if_due(self, running: Job) -> None:
         newest = next(reversed(self._wanted.values()), None)
+        patience = 0.0 if newest is not None and newest.key == ROW else PATIENCE_S
         gives_way = (
             newest is not None
-            and running.key is not None
+            and isinstance(running.what, Text)
             and newest.number > running.number
-            and time.monotonic() - running.sent_at > PATIENCE_S
+            and time.monotonic() - running.sent_at >= patience
         )
         if (running.is_dropped or gives_way) and not running.is_cancelled:
             from gptstudio.services.data_protocol import Cancel
@@ -295,7 +292,7 @@ class DataClient:
             running.is_cancelled = True
             self._send(Cancel(running.id))
 
-    def _has_process(self, job: _Job) -> bool:
+    def _has_process(self, job: Job) -> bool:
         """Start the worker where it does not run; False where it cannot: the job has failed."""
         if self._process is not None:
             return True
@@ -329,32 +326,43 @@ class DataClient:
             pass  # it crossed with a cancellation
         elif isinstance(reply, protocol.Progress):
             if not job.is_dropped:
-                self._answers.append(Reading(job.key, reply.done, reply.total))
+                self._answers.append(_progress(job, reply))
         elif isinstance(reply, protocol.Counted):
-            self._finish(job, Counted(job.key or "", reply.counts), float("inf"))
+            if isinstance(job.what, Text):
+                path = job.what.file.path
+                self._finish(job, Counted(path, reply.counts), float("inf"))
         elif isinstance(reply, protocol.StagesFound):
             self._finish(job, StagesFound(reply.stages))
+        elif isinstance(reply, protocol.RowFound):
+            if isinstance(job.what, RowWish):
+                self._finish(job, RowSeen(job.what, reply.row))
+        elif isinstance(reply, protocol.StatsCounted):
+            if isinstance(job.what, StatsWish):
+                self._finish(job, StatsSeen(job.what, reply.lines))
         elif isinstance(reply, protocol.Failed):
             self._fail(job, reply.reason, RETRY_S)
         else:
             self._put_back(job)
 
-    def _fail(self, job: _Job, reason: str, keep_s: float = 0.0) -> None:
-        self._finish(job, Failure(job.key, reason), keep_s)
+    def _fail(self, job: Job, reason: str, keep_s: float = 0.0) -> None:
+        what = job.what
+        if isinstance(what, RowWish | StatsWish):
+            self._finish(job, Unseen(what, reason))
+        else:
+            path = what.file.path if isinstance(what, Text) else None
+            self._finish(job, Failure(path, reason), keep_s)
 
-    def _finish(
-        self, job: _Job, answer: Counted | StagesFound | Failure, keep_s: float = 0.0
-    ) -> None:
+    def _finish(self, job: Job, answer: Answer, keep_s: float = 0.0) -> None:
         with self._lock:
             self._running = None
             if job.is_dropped:
                 return
-            if isinstance(job.what, _Text) and not isinstance(answer, StagesFound):
+            if isinstance(job.what, Text) and isinstance(answer, Counted | Failure):
                 until = time.monotonic() + keep_s
-                self._known[job.what.file.path] = _Known(job.what, answer, until)
+                self._known[job.what.file.path] = Known(job.what, answer, until)
             self._answers.append(answer)
 
-    def _put_back(self, job: _Job) -> None:
+    def _put_back(self, job: Job) -> None:
         """It was left or lost: it comes again when what is wanted now is done."""
         with self._lock:
             self._running = None
@@ -386,9 +394,8 @@ class DataClient:
             self._broken_until = time.monotonic() + RETRY_S
 
 
-def _same(first: _Text | _Profile | None, second: _Text) -> bool:
-    """Whether both are the same content of the same file, cut in the same way."""
-    if not isinstance(first, _Text) or first.separator != second.separator:
-        return False
-    then, now = first.file, second.file
-    return (then.path, then.size, then.mtime_ns) == (now.path, now.size, now.mtime_ns)
+def _progress(job: Job, reply: "protocol.Progress") -> Reading | Looking:
+    if isinstance(job.what, RowWish | StatsWish):
+        return Looking(job.what, reply.done, reply.total)
+    path = job.what.file.path if isinstance(job.what, Text) else None
+    return Reading(path, reply.done, reply.total)

@@ -7,10 +7,12 @@ import msgspec
 
 from gptcore.conversation import Span, render
 from gptcore.errors import UserError
-from gptcore.formats.problems import Problem
+from gptcore.formats.checks import CallChecker
+from gptcore.formats.dialects import recognise
+from gptcore.formats.problems import Problem, RowError
 from gptcore.formats.reading import Read, RecordReader
 from gptcore.formats.records import Conversation, Preference, Record
-from gptcore.formats.rows import RowReader
+from gptcore.formats.rows import Row, RowReader
 from gptstudio.services.data_files import refuse_text
 from gptstudio.services.data_report import Noted, note
 
@@ -74,6 +76,30 @@ def read_row(path: Path, number: int) -> DataRow:
             return DataRow(number, read.line, is_json, value, read.dialect, read.record, parts)
         last = read
     raise _beyond(path, number, last)
+
+
+def as_data_row(number: int, found: Row | Problem, calls: CallChecker) -> DataRow:
+    """A row that was read alone: whether it stands twice in its file is not known.
+
+    Args:
+        number: Of the row, from 1.
+        found: As it stands in the file.
+        calls: Holds its calls against its tools.
+    """
+    if isinstance(found, Problem):
+        return DataRow(number, found.line, False, None, problem=note(found))
+    try:
+        dialect = recognise(found.value)
+        record = dialect.read(found.value)
+        calls.check(record)
+    except RowError as error:
+        problem = note(Problem(Path(), found.line, error.reason, number, error.field))
+        return DataRow(number, found.line, True, found.value, problem=problem)
+    except RecursionError:
+        problem = note(Problem(Path(), found.line, "is nested too deeply", number))
+        return DataRow(number, found.line, False, None, problem=problem)
+    parts = parts_of(record)
+    return DataRow(number, found.line, True, found.value, dialect.name, record, parts)
 
 
 def _beyond(path: Path, number: int, last: Read | Problem | None) -> UserError:

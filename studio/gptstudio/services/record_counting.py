@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gptcore.formats.problems import Problem
 from gptcore.formats.reading import RecordReader
+from gptcore.formats.rows import Mark
 from gptcore.text import clean
 from gptstudio.services.counting import CountProblem, Counts
 
 #: Rows that are read in one step.
 STEP_ROWS = 200
 #: Problems that are told one by one.
-TOLD = 20
+TOLD = 100
 
 
 class RecordCounter:
@@ -36,6 +37,11 @@ class RecordCounter:
         self._characters = 0
         self._bad = 0
         self._told: list[CountProblem] = []
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Places from which its rows can be read."""
+        return self._reader.marks
 
     @property
     def done(self) -> int:
@@ -91,5 +97,4 @@ class RecordCounter:
 
 def _told(problem: Problem) -> CountProblem:
     at = f"{clean(problem.field)}: " if problem.field else ""
-    row = f"row {problem.row:,}: " if problem.row and problem.line is None else ""
-    return CountProblem(f"{row}{at}{clean(problem.reason)}", problem.line)
+    return CountProblem(f"{at}{clean(problem.reason)}", problem.line, problem.row)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from gptcore.conversation import (
 from gptcore.formats.records import Prompt, Record
 from gptcore.text import steady
 from gptstudio.services.data_row import DataRow
+from gptstudio.services.row_lines import Line, Paint, View
 from gptstudio.services.row_tokens import (
     EncodedPart,
     Fit,
@@ -36,13 +37,6 @@ from gptstudio.services.row_tokens import (
 )
 from gptstudio.services.token_encoder import TokenEncoder
 
-#: What of a row is shown: rendered, as tokens, what is learned alone, as it stands in the file.
-View = Literal["text", "tokens", "supervised", "raw"]
-#: How a part of a line is painted.
-Paint = Literal[
-    "plain", "title", "problem", "learned", "masked", "cut", "control", "learned control"
-]
-
 MARKS: dict[TokenState, str] = {"learned": "+", "masked": " ", "cut": "x"}
 
 #: The control tokens that begin a turn or a call.
@@ -50,18 +44,6 @@ _OPENING = frozenset((SYSTEM, USER, ASSISTANT, FUNCTION_CALL, FUNCTION_RESULT))
 _SPELLED = re.compile("|".join(re.escape(token) for token in SPECIAL_TOKENS))
 #: Beyond what can be seen everywhere as it is; in JSON this stands within strings alone.
 _BEYOND_ASCII = re.compile(r"[^\n\x20-\x7e]")
-
-
-class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line, harmless.
-
-    Attributes:
-        parts: Text and its paint.
-        mark: What becomes of it; empty: it is no part of what the model sees.
-    """
-
-    parts: tuple[tuple[str, Paint], ...]
-    mark: str = ""
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -336,5 +336,5 @@ def test_data_with_many_problems_tells_some_and_counts_the_rest(
     answer = wait_for(client, lambda it: isinstance(it, Counted))
     assert isinstance(answer, Counted)
     assert answer.counts.bad_rows == 300
-    assert len(answer.counts.problems) == 21
-    assert answer.counts.problems[-1].reason == "and 280 more rows"
+    assert len(answer.counts.problems) == 101
+    assert answer.counts.problems[-1].reason == "and 200 more rows"

@@ -7,7 +7,7 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 
 from gptcore.text import steady
-from gptstudio.services.counting import Counts
+from gptstudio.services.counting import CountProblem, Counts
 from gptstudio.services.datasets import DatasetFile, DatasetFolder, DatasetTree
 from gptstudio.text import human_bytes, human_count
 
@@ -141,20 +141,25 @@ def detail(
     lines = [steady(entry.path), f"{entry.form}{size}"]
     stages = entry.stages(_forms(counts))
     if stages:
-        lines.append(f"in the mix: {', '.join(stages)}")
-        lines += [f"  {steady(why)}" for why in refusals]
+        others = f" ({steady('; '.join(refusals))})" if refusals else ""
+        lines.append(f"in the mix: {', '.join(stages)}{others}")
     else:
         lines.append(f"not in the mix: {_reason(entry, counts)}")
     if counts is not None:
         lines.append(", ".join(_counted(counts, bytes_per_token)))
     told = counts.problems if counts is not None else ()
     troubles = [
-        f"! {f'line {each.line:,}: ' if each.line else ''}{each.reason}"
-        for each in told[:MOST_TROUBLES]
+        f"! {_place(each)}{each.reason}" for each in told[:MOST_TROUBLES]
     ]
     if len(told) > MOST_TROUBLES:
         troubles.append(f"! and {len(told) - MOST_TROUBLES:,} more among the problems")
     return [*lines, *troubles, *([f"! {steady(failure)}"] if failure else [])]
+
+
+def _place(problem: CountProblem) -> str:
+    if problem.line:
+        return f"line {problem.line:,}: "
+    return f"row {problem.row:,}: " if problem.row else ""
 
 
 def _forms(counts: Counts | None) -> tuple[str, ...]:
