@@ -144,7 +144,7 @@ def estimate_training(
     )
 
 
-def estimate_run(profile: Profile, micro_batch: int = 0) -> Estimate:
+def estimate_pretraining(profile: Profile, micro_batch: int = 0) -> Estimate:
     """Peak memory of pretraining with `profile` on one device.
 
     Args:

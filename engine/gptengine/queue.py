@@ -10,8 +10,9 @@ from pathlib import Path
 
 from gptcore.control import FileLock, is_locked
 from gptcore.devices import list_devices, visible_devices
-from gptcore.memory import estimate_run
+from gptcore.lineage import find_parent
 from gptcore.profile import Profile
+from gptcore.run_memory import estimate_stages, largest
 from gptcore.settings import EngineSettings
 from gptcore.status import LIVE, observe
 from gptcore.workspace import RunPaths, Workspace, make_private_dir, write_atomic
@@ -114,9 +115,14 @@ class Ticket:
 
     def _lacks_memory(self, profile: Profile, micro_batch: int) -> str:
         wanted = {int(name[5:]) for name in self._devices if name.startswith("cuda:")}
-        if not wanted or "pretrain" not in profile.pipeline.performed:
+        if not wanted:
             return ""
-        need = estimate_run(profile, micro_batch).total
+        named = profile.pipeline.parent
+        parent = find_parent(self._workspace, named) if named else None
+        found = largest(estimate_stages(profile, parent, micro_batch))
+        if found is None:
+            return ""
+        need = found[1].total
         for device in list_devices():
             if device.index not in wanted or not device.memory_total or not device.memory_used:
                 continue

@@ -1,6 +1,7 @@
 """What can be known before a run starts: data, device, memory, a workspace that takes files."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptcore.errors import UserError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 #: How many files that cannot be used are named before the rest is only counted.
 MOST_NAMED = 5
+_NOUNS = {"pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
 def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0) -> list[str]:
@@ -44,10 +46,10 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
     for name in profile.pipeline.performed:
         stage_files(workspace, profile, STAGES[name], problems)
     problems = list(dict.fromkeys(problems))
-    _check_parent(workspace, profile)
+    parent = _check_parent(workspace, profile)
     devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)
-    if "pretrain" in profile.pipeline.performed and devices:
-        _check_memory(profile, devices, micro_batch or profile.pretrain.micro_batch)
+    if devices:
+        _check_memory(profile, devices, parent, micro_batch)
     warnings = [
         f"{workspace.relative(problem.file)} {problem.reason}; it is left out"
         for problem in problems[:MOST_NAMED]
@@ -57,8 +59,12 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
     return warnings
 
 
-def _check_parent(workspace: Workspace, profile: "Profile") -> None:
-    """What the first stage starts from must be there; the engine looks again, more closely."""
+def _check_parent(workspace: Workspace, profile: "Profile") -> Path | None:
+    """What the first stage starts from must be there; the engine looks again, more closely.
+
+    Returns:
+        The one that was named, if one was.
+    """
     from gptcore.inputs import named_parent, nothing_before, results_of, stage_before, taken_from
     from gptcore.stages import STAGES
 
@@ -69,6 +75,7 @@ def _check_parent(workspace: Workspace, profile: "Profile") -> None:
         before = stage_before(profile, stage)
         if not results_of(workspace, before, profile.name):
             raise nothing_before(workspace, before, profile.name)
+    return named
 
 
 def _usable_devices(profile: "Profile") -> "list[Device]":
@@ -99,23 +106,32 @@ def _usable_devices(profile: "Profile") -> "list[Device]":
     return [devices[index]] if ":" in device else devices
 
 
-def _check_memory(profile: "Profile", devices: "list[Device]", micro_batch: int) -> None:
+def _check_memory(
+    profile: "Profile", devices: "list[Device]", parent: Path | None, micro_batch: int
+) -> None:
     """Refuse what can never fit; what might not fit is the supervisor's to try."""
-    from gptcore.memory import estimate_run
+    from gptcore.run_memory import estimate_stages, largest
     from gptstudio.text import human_bytes
 
     totals = [device.memory_total for device in devices if device.memory_total]
     if len(totals) < len(devices):
         return  # NVML will not say
     budget = max(totals)
-    need = estimate_run(profile, micro_batch).total
-    if need <= budget:
+    found = largest(estimate_stages(profile, parent, micro_batch))
+    if found is None or found[1].total <= budget:
         return
+    stage, need = found
+    fix = suggest(profile, budget)
+    if stage == "finetune":
+        fix = (
+            "--set finetune.gradient_checkpointing=true, a smaller finetune.micro_batch or"
+            " finetune.context_length, or --set finetune.method=qlora"
+        )
     raise UserError(
-        f"pretraining needs about {human_bytes(need)} of GPU memory;"
+        f"{_NOUNS[stage]} needs about {human_bytes(need.total)} of GPU memory;"
         f" the largest usable GPU has {human_bytes(budget)}",
-        where="pretrain.micro_batch, model.context_length",
-        fix=suggest(profile, budget),
+        where=f"{stage}.micro_batch, model.context_length",
+        fix=fix,
     )
 
 

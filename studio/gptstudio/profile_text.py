@@ -6,8 +6,9 @@ from typing import Any
 import tomli_w
 from pydantic.fields import FieldInfo
 
-from gptcore.memory import estimate_run, num_parameters
+from gptcore.memory import num_parameters
 from gptcore.profile import Profile, differences
+from gptcore.run_memory import estimate_stages
 from gptcore.settings import Section
 from gptcore.text import clean
 from gptstudio.text import human_bytes, human_count
@@ -36,18 +37,21 @@ def describe_changes(profile: Profile) -> list[str]:
 
 
 def describe_size(profile: Profile) -> str:
-    """Parameters, and the memory that pretraining takes."""
-    settings, precision = profile.pretrain, profile.engine.precision
+    """Parameters, and the memory that training takes; empty where no stage says what model."""
     cpu = profile.engine.device == "cpu"
+    precision = profile.engine.precision
     if precision == "auto":
         precision = "fp32" if cpu else "bf16"
-    need = estimate_run(profile)
     where = "in memory" if cpu else "on each GPU"
-    return (
-        f"{human_count(num_parameters(profile.model))} parameters; pretraining takes about"
-        f" {human_bytes(need.total)} {where} ({precision}, micro-batch {settings.micro_batch},"
-        f" context {profile.model.context_length})"
-    )
+    said = [
+        f"{noun} takes about {human_bytes(need.total)} {where} ({precision}, micro-batch"
+        f" {getattr(profile, stage).micro_batch}, context {profile.model.context_length})"
+        for stage, noun in (("pretrain", "pretraining"), ("finetune", "fine-tuning"))
+        if (need := estimate_stages(profile).get(stage)) is not None
+    ]
+    if not said:
+        return ""
+    return "; ".join([f"{human_count(num_parameters(profile.model))} parameters", *said])
 
 
 def _section(section: Section, prefix: str, changed: dict[str, Any], lines: list[str]) -> None:

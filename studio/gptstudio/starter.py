@@ -8,9 +8,12 @@ from pathlib import Path
 from gptcore.conversation import END_OF_TEXT
 from gptcore.errors import UserError
 from gptcore.workspace import write_atomic
+from gptstudio.demo_data import FILE_NAMES, demo_files
 from gptstudio.resources import shipped
 
 TOPICS = "pydoc_topics.txt"
+#: The folder of the demo's conversations.
+DEMO = "demo"
 #: The lines that reStructuredText draws under its headings.
 _UNDERLINE = re.compile(r"^([*=~^\"'#-])\1{2,}\n", re.MULTILINE)
 
@@ -54,6 +57,8 @@ def make_workspace(root: Path) -> Made:
             made.folders.append(folder.name)
     for source, name in _shipped_files():
         _write(root, name, source.read_bytes(), made)
+    for name, data in _demo_files(root):
+        _write(root, name, data, made)
     topics = _python_topics()
     if topics:
         _write(root, f"datasets/{TOPICS}", topics.encode(), made)
@@ -70,6 +75,16 @@ def _shipped_files() -> Iterator[tuple[Path, str]]:
         inner = path.relative_to(datasets)
         if path.is_file() and not any(part.startswith((".", "__")) for part in inner.parts):
             yield path, f"datasets/{inner}"
+
+
+def _demo_files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """The demo's conversations; made only where one of them is missing."""
+    names = [f"datasets/{DEMO}/{name}" for name in FILE_NAMES]
+    if all((root / name).exists() for name in names):
+        yield from ((name, b"") for name in names)
+        return
+    for name, text in demo_files().items():
+        yield f"datasets/{DEMO}/{name}", text.encode()
 
 
 def _write(root: Path, name: str, data: bytes, made: Made) -> None:

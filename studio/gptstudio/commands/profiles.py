@@ -76,7 +76,8 @@ def check(name: ProfileArgument, workspace: WorkspaceOption = None) -> None:
     path = find_profile(Workspace.locate(workspace), name)
     profile = read_profile(path)
     typer.echo(f"ok: {clean(str(path))}")
-    typer.echo(describe_size(profile))
+    if size := describe_size(profile):
+        typer.echo(size)
     changes = describe_changes(profile)
     typer.echo("differs from the defaults:" if changes else "all settings have their defaults")
     for change in changes:

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptcore.errors import UserError
+from gptcore.stages import STAGES, Mix
 from gptcore.status import LIVE, Status, list_runs
 from gptcore.workspace import Workspace
 from gptstudio.services.datasets import bytes_per_token
@@ -29,7 +31,11 @@ class Review:
         trained_tokens: Tokens that those steps see.
         seconds: What pretraining would take, at the speed of `like`; None: not known.
         like: The run whose speed was measured.
-        need: Memory of pretraining on one device; None where there is none.
+        conversation_files: How many files fine-tuning would learn from.
+        conversation_bytes: Of these.
+        tuning: What fine-tuning would do, in words; empty: there is none.
+        need: Memory of the stage that needs the most on one device; None where none is known.
+        need_of: That stage.
         device: As in the setting `engine.device`, `auto` resolved to `cpu` or `cuda`.
         devices: Indices of the GPUs that it would use, as NVML counts them.
         waits_for: Run that holds the device; empty: it would start at once.
@@ -47,7 +53,11 @@ class Review:
     trained_tokens: int = 0
     seconds: float | None = None
     like: str = ""
+    conversation_files: int = 0
+    conversation_bytes: int = 0
+    tuning: str = ""
     need: "Estimate | None" = None
+    need_of: str = ""
     device: str = "cpu"
     devices: tuple[int, ...] = ()
     waits_for: str = ""
@@ -64,17 +74,21 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         up_to_date: Stages that need not be performed, as far as is known.
     """
     from gptcore.inputs import mix_files
-    from gptcore.memory import estimate_run
+    from gptcore.lineage import find_parent
+    from gptcore.run_memory import estimate_stages, largest
     from gptstudio.preflight import preflight
 
     stages = tuple(profile.pipeline.performed)
     warnings: tuple[str, ...] = ()
     problem: UserError | None = None
-    sizes: list[int] = []
+    sizes: dict[Mix, list[int]] = {}
+    parent: Path | None = None
     try:
         warnings = tuple(preflight(workspace, profile))
-        found = mix_files(workspace, profile, "pretrain", [])
-        sizes = [path.stat().st_size for path in found]
+        named = profile.pipeline.parent
+        parent = find_parent(workspace, named) if named else None
+        for mix in dict.fromkeys(mix for name in stages for mix in STAGES[name].data):
+            sizes[mix] = [p.stat().st_size for p in mix_files(workspace, profile, mix, [])]
     except UserError as error:
         problem = error
     except OSError as error:
@@ -82,23 +96,30 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
     skipped = frozenset(up_to_date) & set(stages)
     trains = "pretrain" in stages and "pretrain" not in skipped
     device, devices = _devices(profile)
-    tokens = round(sum(sizes) / bytes_per_token(workspace, profile))
+    text, talks = sizes.get("pretrain", []), sizes.get("finetune", [])
+    tokens = round(sum(text) / bytes_per_token(workspace, profile))
     steps = _steps(profile, tokens) if trains else 0
     step_tokens = profile.pretrain.batch_size * profile.model.context_length
     runs = list_runs(workspace)
     speed, like = _measured_speed(workspace, profile, runs, on_gpu=device != "cpu")
+    estimates = estimate_stages(_on(profile, device), parent)
+    need = largest({name: each for name, each in estimates.items() if name not in skipped})
     return Review(
         profile=profile,
         stages=stages,
         up_to_date=skipped,
-        files=len(sizes),
-        bytes=sum(sizes),
+        files=len(text),
+        bytes=sum(text),
+        conversation_files=len(talks),
+        conversation_bytes=sum(talks),
+        tuning=_tuning(profile) if "finetune" in stages and "finetune" not in skipped else "",
         tokens=tokens,
         steps=steps,
         trained_tokens=steps * step_tokens,
         seconds=steps * step_tokens / speed if speed and steps else None,
         like=like,
-        need=estimate_run(_on(profile, device)) if trains else None,
+        need=need[1] if need else None,
+        need_of=need[0] if need else "",
         device=device,
         devices=devices,
         waits_for=_holder(runs, device),
@@ -114,6 +135,17 @@ def _steps(profile: "Profile", tokens: int) -> int:
     held_out = profile.data.pretrain.held_out
     per_step = settings.batch_size * profile.model.context_length
     return max(1, round(tokens * (1 - held_out)) * settings.epochs // per_step)
+
+
+def _tuning(profile: "Profile") -> str:
+    settings = profile.finetune
+    much = (
+        f"{settings.max_steps:,} steps"
+        if settings.max_steps
+        else f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+    )
+    how = "all weights" if settings.method == "full" else f"{settings.method} r {settings.rank}"
+    return f"{much} of {settings.batch_size} conversations each step, {how}"
 
 
 def _devices(profile: "Profile") -> tuple[str, tuple[int, ...]]:

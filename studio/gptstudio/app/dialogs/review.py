@@ -115,21 +115,31 @@ def _stages(review: Review) -> list[str]:
 
 def _data(review: Review) -> list[Fact]:
     size, tokens = human_bytes(review.bytes), human_count(review.tokens)
-    facts: list[Fact] = [("data", f"{review.files} files, {size}, about {tokens} tokens", "")]
-    if not review.steps:
-        return facts
+    facts: list[Fact] = []
+    if review.files:
+        facts.append(("data", f"{review.files} files, {size}, about {tokens} tokens", ""))
+    if review.conversation_files:
+        size = human_bytes(review.conversation_bytes)
+        words = f"{review.conversation_files} files of conversations, {size}"
+        facts.append(("" if facts else "data", words, ""))
+    facts += _pretraining(review) if review.steps else []
+    return [*facts, ("tuning", review.tuning, "")]
+
+
+def _pretraining(review: Review) -> list[Fact]:
     passes = review.trained_tokens / review.tokens if review.tokens else 0.0
     seen = f"{human_count(review.trained_tokens)} tokens, {passes:.1f} passes over the data"
     took = "not known before the first steps of such a run"
     if review.seconds is not None:
         length = human_time(review.seconds) if review.seconds >= 60 else "a minute at most"
         took = f"about {length}, at the speed of {review.like}"
-    return [*facts, ("steps", f"{review.steps:,}: {seen}", ""), ("time", took, "")]
+    return [("steps", f"{review.steps:,}: {seen}", ""), ("time", took, "")]
 
 
 def _memory(review: Review, need: "Estimate", hardware: "Hardware | None") -> list[Fact]:
     on_cpu = review.device == "cpu"
     where = "of main memory" if on_cpu else "on each GPU"
+    where += f" in {review.need_of}" if len(review.stages) > 2 else ""
     parts = sorted(need.parts().items(), key=lambda part: -part[1])
     told = ", ".join(f"{name} {human_bytes(size)}" for name, size in parts if size)
     facts: list[Fact] = [("memory", f"about {human_bytes(need.total)} {where}", ""), ("", told, "")]
