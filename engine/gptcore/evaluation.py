@@ -73,13 +73,13 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 #: The scores on tool data, and what they are for people.
 TOOL_SCORES = {
-    "exact": "the right calls, with exactly the right arguments",
-    "function": "the right functions, where some are right",
-    "json": "arguments that can be read, where it called",
-    "schema": "arguments that satisfy the schema, where it called",
-    "arguments": "exactly the right arguments, where the function is right",
+    "exact": "exactly right calls",
+    "function": "right functions, where some are",
+    "json": "arguments can be read",
+    "schema": "arguments satisfy the schema",
+    "arguments": "right arguments, of right functions",
     "no_call": "no call, where none is right",
-    "answer": "the right answer, once the results are fed back",
+    "answer": "right answer from the results",
 }
 
 

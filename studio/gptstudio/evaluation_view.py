@@ -10,7 +10,7 @@ from gptstudio.text import columns
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
     """The table: what was measured, and of how many."""
     rows: list[tuple[str, ...]] = [
-        (what, f"{value:.4f}", f"{evaluation.tokens:,} tokens of an assistant")
+        (what, f"{value:.4f}", f"{evaluation.tokens:,} tokens")
         for what, value in (
             ("loss, nats a token", evaluation.loss),
             ("perplexity", evaluation.perplexity),

@@ -198,6 +198,7 @@ KEYS: tuple[Key, ...] = (
             "Differences",
             "What the profile changes from the defaults",
         ),
+        Key("train.scores", "v", "scores", "Scores", "How the model did on held-out data"),
     ),
     *_group(
         "Monitor",

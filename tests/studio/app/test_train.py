@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from gptcore.evaluation import FILE_NAME, Evaluation, Share, Transcript, write_evaluation
+from gptcore.lineage import Lineage, write_lineage
 from gptcore.status import LIVE, Status, observe
 from gptcore.workspace import Workspace
 from gptstudio.app.studio import Studio
@@ -181,3 +183,38 @@ def test_another_studio_finds_the_run_that_one_left(workspace: Workspace) -> Non
         assert studio.state.chosen == run
 
     drive(workspace, script)
+
+
+def test_v_shows_how_the_model_did(workspace: Workspace) -> None:
+    folder = workspace.models / "demo-1"
+    folder.mkdir(parents=True)
+    write_lineage(folder, Lineage("finetune", "demo-1", "demo", "f", time.time()))
+    transcript = Transcript("<|user|>Is it cold?\x1b[31m<|end|>", [], "held-out.jsonl:3")
+    evaluation = Evaluation(
+        model="models/demo-1",
+        fingerprint="",
+        made=time.time(),
+        data=[],
+        loss=0.25,
+        perplexity=1.284,
+        bits_per_byte=0.1,
+        tokens=1234,
+        conversations=50,
+        tools={"exact": Share(47, 50)},
+        transcripts=[transcript],
+    )
+
+    async def script(studio: Studio, pilot: StudioPilot) -> str:
+        await pilot.press("v")
+        await until(pilot, lambda: "no model has been evaluated" in shown(studio))
+        write_evaluation(folder / FILE_NAME, evaluation)
+        await pilot.press("v")
+        await until(pilot, lambda: "On held-out data" in shown(studio))
+        return shown(studio)
+
+    text = drive(workspace, script)
+    assert "models/demo-1 on 50 held-out conversations" in text
+    assert "exactly right calls  94.0%" in text
+    assert "47 of 50" in text
+    assert "<|user|>Is it cold?" in text
+    assert "\x1b" not in text

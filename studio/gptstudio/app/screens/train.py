@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.containers import Container
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
@@ -13,12 +15,16 @@ from gptcore.stages import STAGES
 from gptcore.status import LIVE
 from gptcore.text import steady
 from gptstudio.app.feeds import Source
+from gptstudio.app.jobs import Job
 from gptstudio.app.keys import bindings
 from gptstudio.app.screens.run import RunScreen
 from gptstudio.app.screens.starting import StartsRuns
 from gptstudio.app.train_rows import dataset_rows, run_rows, stage_rows
 from gptstudio.app.widgets.pane import Pane
 from gptstudio.app.widgets.rows import Rows
+
+if TYPE_CHECKING:
+    from gptcore.evaluation import Evaluation
 
 #: Seconds that the cursor rests on a run before its curves are read.
 SETTLE = 0.15
@@ -179,11 +185,51 @@ class TrainScreen(StartsRuns, RunScreen):
         if event.option.id == "profile":
             self.pick_profile()
         elif event.option.id in STAGES:
-            self.start(event.option.id)
+            known = self.studio.state.stages.get(event.option.id)
+            if STAGES[event.option.id].report and known and known.condition == "up to date":
+                self.action_scores()
+            else:
+                self.start(event.option.id)
 
     def action_start(self) -> None:
         """Look at what the whole pipeline of the profile would take, then start it."""
         self.start("")
+
+    class Scored(Message):
+        """An evaluation was looked for.
+
+        Args:
+            evaluation: What was found.
+        """
+
+        def __init__(self, evaluation: "Evaluation | None") -> None:
+            super().__init__()
+            self.evaluation = evaluation
+
+    def action_scores(self) -> None:
+        """How the chosen run's model did on held-out data; else the newest model's."""
+        from gptstudio.services.scores import evaluation_of
+
+        status, workspace = self.studio.state.status, self.studio.workspace
+        outputs = list(status.outputs.values()) if status else []
+
+        def look() -> TrainScreen.Scored:
+            return self.Scored(evaluation_of(workspace, outputs))
+
+        Job("the scores", look, self.post_message)
+
+    def on_train_screen_scored(self, message: Scored) -> None:
+        """Show the table, and a transcript under it."""
+        from gptstudio.app.dialogs.reading import Reading
+        from gptstudio.evaluation_view import evaluation_lines, transcript_lines
+
+        if message.evaluation is None:
+            self.studio.say("no model has been evaluated yet; the stage eval does it")
+            return
+        lines = evaluation_lines(message.evaluation)
+        lines += ["", *transcript_lines(message.evaluation.transcripts)]
+        said = steady("\n".join(lines), lines=True)
+        self.app.push_screen(Reading("On held-out data", Content(said)))
 
     def action_differences(self) -> None:
         """What the profile changes from the defaults."""
