@@ -184,6 +184,18 @@ def test_packing_is_tight() -> None:
     assert len(pack(lengths, 512)) <= 1.02 * math.ceil(sum(lengths) / 512)
 
 
+def test_packed_positions_begin_again_and_no_first_token_carries_loss() -> None:
+    examples = Examples()
+    examples.append(EncodedConversation([7, 8, 9], [True, False, True]))
+    examples.append(EncodedConversation([5, 6], [True, True]))
+    batch = collate_packed(examples, [[0, 1], [1]], 1)
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[7, 8, 9, 5, 6], [5, 6, 1, 1, 1]],
+        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 0, 1, 2]],
+        "labels": [[IGNORED, IGNORED, 9, IGNORED, 6], [IGNORED, 6] + [IGNORED] * 3],
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_conversations_are_blind_to_one_another(tmp_path: Path, kind: str) -> None:
     folder = make_model(kind, tmp_path)
