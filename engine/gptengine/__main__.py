@@ -11,9 +11,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptcore.errors import EXIT_BAD_INPUT, UserError
 from gptengine.trouble import is_out_of_memory
+
+if TYPE_CHECKING:
+    from gptcore.settings import EngineSettings
 
 PR_SET_PDEATHSIG = 1
 WORKER_LOCK_TIMEOUT_S = 1.0
@@ -91,12 +95,15 @@ def _stage(options: argparse.Namespace) -> int:
     workspace = Workspace.locate(options.workspace)
     run = workspace.run(options.name)
     profile = read_profile(run.profile)
-    prepare_process(profile.engine.threads, profile.engine.processes)
+    stage = STAGES[options.stage]
+    prepare_process(profile.engine.threads, profile.engine.processes if stage.parallel else 1)
+    if not stage.parallel:
+        profile = profile.model_copy(update={"engine": see_one_device(profile.engine)})
     context = StageContext(
         workspace=workspace,
         run=run,
         profile=profile,
-        stage=STAGES[options.stage],
+        stage=stage,
         report=Report(run, options.stage),
         attempt=options.attempt,
         parent=options.parent,
@@ -204,6 +211,23 @@ def die_with_parent() -> None:
         return
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def see_one_device(engine: "EngineSettings") -> "EngineSettings":
+    """Hide every GPU from this process but the one it computes on: TRL takes all that it sees.
+
+    Returns:
+        The settings, with the device as it is called from now on.
+    """
+    if engine.device == "cpu":
+        return engine
+    kind, _, number = engine.device.partition(":")
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = names.split(",") if names else [str(index) for index in range(int(number or 0) + 1)]
+    if int(number or 0) >= len(visible):
+        return engine  # there is no such device, as whoever asks for it will say
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(number or 0)]
+    return engine.model_copy(update={"device": kind})
 
 
 def prepare_process(threads: int = 0, processes: int = 1) -> None:
