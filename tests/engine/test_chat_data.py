@@ -17,6 +17,7 @@ from gptcore.encoding import EncodedConversation
 from gptcore.errors import UserError
 from gptcore.formats.records import Conversation
 from gptcore.settings import FinetuneDataSettings
+from gptcore.workspace import Workspace
 from gptengine.causal_lm import load_causal_lm
 from gptengine.chat_tokenizer import load_chat_tokenizer, pad_id
 from gptengine.finetune.data import (
@@ -39,6 +40,7 @@ from tests.engine.tiny_models import (
     TALKS,
     examples_of,
     make_model,
+    perform_stage,
     talk,
     tool_talk,
     write_talks,
@@ -368,3 +370,42 @@ def test_calls_are_learned_and_results_are_not(tokenizer: BPETokenizer, tmp_path
         '<|function_call|>\nlook_up({"topic": "whale"})\n<|/function_call|><|end|>'
         "It is a mammal.<|end|>"
     )
+
+
+# --- the tokenizer learns from them too ----------------------------------------------------------
+
+
+def trained_by_stage(workspace: Workspace, name: str, *stages: str) -> BPETokenizer:
+    """What the stage `tokenizer` of a pipeline with these stages makes."""
+    content = {"pipeline": {"stages": list(stages)}, "model": {"vocab_size": 420}}
+    assert perform_stage(workspace, name, "tokenizer", content)[0] == 0
+    return BPETokenizer.load(workspace.tokenizers / name)
+
+
+def test_the_tokenizer_learns_the_words_of_conversations_not_their_wrapping(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.datasets.mkdir()
+    (workspace.datasets / "text.txt").write_text("the cat sat on the mat. " * 50)
+    talks = [talk(f"Which zebracorn {n}?", f"A quaggafly {n}!") for n in range(200)]
+    talks += [tool_talk(f"gnuworm {n}", "a wormgnu", "It is a wormgnu.") for n in range(80)]
+    write_talks(workspace.datasets / "talks.jsonl", talks)
+    preference = {"prompt": "Which?", "chosen": "an elkmouse", "rejected": "an elkmouse or two"}
+    rows = [{**preference, "prompt": f"Which {n}?"} for n in range(200)]
+    write_talks(workspace.datasets / "preferences.jsonl", [], *rows)
+
+    def is_known(tokenizer: BPETokenizer, word: str) -> bool:
+        return len(tokenizer.encode(word)) == 1
+
+    text_alone = trained_by_stage(workspace, "text", "tokenizer", "pretrain")
+    assert is_known(text_alone, " mat")
+    assert not is_known(text_alone, " zebracorn")
+    both = trained_by_stage(workspace, "both", "tokenizer", "pretrain", "finetune")
+    assert both.vocab_size > text_alone.vocab_size
+    for word in (" mat", " zebracorn", " quaggafly", "gnuworm", " wormgnu", "look", "topic"):
+        assert is_known(both, word), word
+    for word in ("messages", "content", "assistant", "user", "role", " elkmouse", '"role":'):
+        assert not is_known(both, word), word
+    names = {both.decode([index]) for index in range(10, both.vocab_size)}
+    assert not any("<|" in name or "|>" in name for name in names)

@@ -16,22 +16,17 @@ import torch
 from gptcore.answers import Answer, parse_answer
 from gptcore.errors import UserError
 from gptcore.evaluation import TOOL_SCORES, Evaluation, Share, read_evaluation
-from gptcore.events import EventReader, StageChange
+from gptcore.events import StageChange
 from gptcore.formats.records import Conversation, Message, Tool, ToolCall
 from gptcore.lineage import Lineage, write_lineage
-from gptcore.profile import check_profile, write_profile
 from gptcore.settings import EngineSettings, EvalSettings
-from gptcore.stages import STAGES
-from gptcore.workspace import Workspace, make_private_dir
+from gptcore.workspace import Workspace
 from gptengine.causal_lm import load_causal_lm
 from gptengine.chat_tokenizer import control_ids, load_chat_tokenizer
-from gptengine.context import StageContext
 from gptengine.evaluate.answering import Answerer
 from gptengine.evaluate.loss import loss_on
 from gptengine.evaluate.report import evaluate
 from gptengine.evaluate.tools import ToolScores, answers_rightly, prompts_of, score_tools
-from gptengine.report import Report
-from gptengine.stages import perform
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement, place
 from tests.engine.tiny_models import (
@@ -42,6 +37,7 @@ from tests.engine.tiny_models import (
     TOOL,
     examples_of,
     make_model,
+    perform_stage,
     talk,
     tool_talk,
     write_talks,
@@ -472,22 +468,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def evaluation_stage(workspace: Workspace, name: str) -> tuple[int, list[Any]]:
-    profile = check_profile(
-        {
-            "name": "tiny",
-            "pipeline": {"stages": ["pretrain", "eval"], "only": "eval", "parent": "m"},
-            "engine": {"device": "cpu"},
-            "eval": {"max_tokens": 8},
-        },
-        where="test",
-    )
-    run = workspace.run(name)
-    make_private_dir(run.folder)
-    run.profile.write_text(write_profile(profile))
-    stage = STAGES["eval"]
-    context = StageContext(workspace, run, profile, stage, Report(run, "eval"), 1)
-    code = perform(context)
-    return code, [event.payload() for event in EventReader(run.events).read()]
+    pipeline = {"stages": ["pretrain", "eval"], "parent": "m"}
+    content = {"pipeline": pipeline, "eval": {"max_tokens": 8}}
+    return perform_stage(workspace, name, "eval", content)
 
 
 def test_the_stage_puts_its_report_beside_the_model_and_into_its_card(

@@ -11,13 +11,15 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gptcore import events
 from gptcore.control import Command, CommandName
 from gptcore.errors import UserError
 from gptcore.formats.records import Conversation
+from gptcore.lineage import read_lineage
 from gptcore.settings import EngineSettings, FinetuneSettings
+from gptcore.workspace import Workspace
 from gptengine.causal_lm import load_causal_lm
 from gptengine.chat_tokenizer import load_chat_tokenizer
 from gptengine.finetune.backends import Trained, prepare
@@ -27,7 +29,17 @@ from gptengine.hf import load_model
 from gptengine.train import checkpoint
 from gptengine.train.device import place
 from gptengine.train.optimizer import learning_rate
-from tests.engine.tiny_models import CONTEXT, KINDS, TALKS, Record, examples_of, make_model, talk
+from tests.engine.tiny_models import (
+    CONTEXT,
+    KINDS,
+    TALKS,
+    Record,
+    examples_of,
+    make_model,
+    perform_stage,
+    talk,
+    write_talks,
+)
 
 QUICK = {
     "max_steps": 20,
@@ -309,6 +321,27 @@ def test_bf16_trains_like_float32(folders: dict[str, Path], tmp_path: Path) -> N
     assert mixed.run().val_loss == pytest.approx(full.run().val_loss, abs=0.15)
 
 
+def test_gradients_are_clipped_once_and_told_as_they_were(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    def first_norm(clip: float) -> tuple[float, float]:
+        made = Tuning(folders["llama"], tmp_path, max_steps=1, grad_clip=clip)
+        reached: list[Tensor] = []
+
+        def look(*_: Any) -> None:  # after the guard, which was there before
+            gradients = [p.grad for p in made.trained.parameters().values() if p.grad is not None]
+            reached.append(torch.nn.utils.get_total_norm(gradients))
+
+        made.tuning.optimizer().register_step_post_hook(look)
+        made.run()
+        [step] = made.record.of(events.Step)
+        return step.grad_norm, float(reached[0])
+
+    told, reached = first_norm(0.0)
+    assert told == pytest.approx(reached, rel=1e-5)
+    assert first_norm(told / 10) == pytest.approx((told, told / 10), rel=1e-3)
+
+
 # --- what is asked for ---------------------------------------------------------------------------
 
 
@@ -545,3 +578,94 @@ def test_resume_equals_no_interruption_bit_for_bit(
     third.tuning.resume(checkpoint.checkpoints(saved)[0])
     assert third.run().steps == []
     assert len(equal(alone.weights(), third.weights())) == len(alone.weights())
+
+
+# --- the stage -----------------------------------------------------------------------------------
+
+PREPARED = {
+    "pipeline": {"stages": ["pretrain", "finetune"], "parent": "m"},
+    "finetune": {**QUICK, "max_steps": 4},
+    "data": {"finetune": {"held_out": 0.1}},
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with conversations to learn from."""
+    made = Workspace(tmp_path / "ws")
+    many = [talk(f"the cat {n}?", f"the dog {n} and the hat") for n in range(40)]
+    write_talks(made.datasets / "talks.jsonl", [*many, *TALKS])
+    write_talks(made.datasets / "held-out.jsonl", [talk("not", "this")])
+    return made
+
+
+def tuned(
+    workspace: Workspace, name: str, kind: str = "gpt2", **changes: Any
+) -> tuple[int, list[Any]]:
+    if not (workspace.models / "m").exists():
+        make_model(kind, workspace.models / "m")
+    content = {**PREPARED, "finetune": {**PREPARED["finetune"], **changes}}
+    return perform_stage(workspace, name, "finetune", content)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_stage_publishes_a_model_for_plain_transformers(
+    workspace: Workspace, kind: str, method: str
+) -> None:
+    code, told = tuned(workspace, "r", kind, method=method, packing=kind == "llama")
+    assert code == 0
+    folder = workspace.models / "r-finetune"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer)
+    assert tokenizer.model_max_length == CONTEXT
+    endings = tokenizer.convert_ids_to_tokens(model.generation_config.eos_token_id)
+    assert endings == ["<|end|>", "<|endoftext|>"]
+    asked = [{"role": "user", "content": "the cat 3?"}]
+    inputs = tokenizer.apply_chat_template(
+        asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        written = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    assert written.shape[1] > inputs["input_ids"].shape[1]
+    assert (folder / "adapter").is_dir() == (method == "lora")
+    if method == "lora":
+        base = AutoModelForCausalLM.from_pretrained(workspace.models / "m")
+        base.resize_token_embeddings(len(tokenizer))
+        adapted = PeftModel.from_pretrained(base, folder / "adapter").eval()
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                adapted(**inputs).logits, model(**inputs).logits, atol=1e-4, rtol=1e-4
+            )
+    [note] = [payload.message for payload in told if isinstance(payload, events.Note)]
+    assert ("the token embedding is trained along" in note) == (method == "lora")
+    lineage = read_lineage(folder)
+    assert lineage is not None
+    assert [item.file for item in lineage.data] == ["talks.jsonl"]
+    counts = lineage.training
+    assert counts["conversations"] + counts["held_out_conversations"] == 40 + len(TALKS)
+    assert counts["held_out_conversations"] > 0
+    assert "## Scores" in (folder / "README.md").read_text()
+    code, told = tuned(workspace, "again", kind, method=method, packing=kind == "llama")
+    assert [p.phase for p in told if isinstance(p, events.StageChange)] == ["skipped"]
+
+
+def test_too_many_bad_rows_end_the_stage_before_it_trains(workspace: Workspace) -> None:
+    write_talks(workspace.datasets / "bad.jsonl", [talk("a", "b")], *["{"] * 20)
+    code, told = tuned(workspace, "r")
+    assert code == 2
+    [failure] = [payload for payload in told if isinstance(payload, events.Failure)]
+    assert "20 of 67 rows cannot be used" in failure.what
+    assert "bad.jsonl row 2" in failure.what
+    assert "data.finetune.max_bad" in failure.fix
+    assert not (workspace.models / "r-finetune").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="nothing holds the setting against the model")
+def test_a_context_longer_than_the_models_is_refused(workspace: Workspace) -> None:
+    write_talks(workspace.datasets / "long.jsonl", [talk("the cat?", "the dog " * 300)] * 1)
+    code, told = tuned(workspace, "r", context_length=2000, max_steps=20)
+    assert code == 2
+    [failure] = [payload for payload in told if isinstance(payload, events.Failure)]
+    assert "finetune.context_length" in str(failure)

@@ -1,7 +1,7 @@
 """Models of two layers that are made on the spot, ours and others', and what they learn from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,17 @@ from transformers import (
 from gptcore import events
 from gptcore.conversation import SPECIAL_TOKENS
 from gptcore.encoding import TextEncoder, encode_conversation
+from gptcore.events import EventReader
 from gptcore.formats.records import Conversation, Message, Tool, ToolCall, to_row
+from gptcore.profile import check_profile, write_profile
+from gptcore.stages import STAGES, StageName
+from gptcore.workspace import Workspace, make_private_dir
+from gptengine.context import StageContext
 from gptengine.finetune.data import Examples
 from gptengine.hf import save_model
 from gptengine.model import GPT, GPT_CONFIG
+from gptengine.report import Report
+from gptengine.stages import perform
 from gptengine.tokenizer import BPETokenizer
 
 KINDS = ("gpt2", "llama", "qwen2")
@@ -163,6 +170,23 @@ def control_ids_in(ids: Sequence[int], tokenizer: TextEncoder, kind: str) -> lis
     special = {*SPECIAL_TOKENS, *OWN_TOKENS.get(kind, ())}
     known = {tokenizer.id_of(token) for token in special}
     return [index for index in ids if index in known]
+
+
+def perform_stage(
+    workspace: Workspace, name: str, stage: StageName, content: Mapping[str, Any]
+) -> tuple[int, list[Any]]:
+    """A stage in this process, as a run of that name: its exit status, and what it told."""
+    pipeline = {"only": stage, **content.get("pipeline", {})}
+    engine = {"device": "cpu", "compile": "off"}
+    profile = check_profile(
+        {"name": "tiny", "engine": engine, **content, "pipeline": pipeline}, where="test"
+    )
+    run = workspace.run(name)
+    make_private_dir(run.folder)
+    run.profile.write_text(write_profile(profile))
+    report = Report(run, stage)
+    code = perform(StageContext(workspace, run, profile, STAGES[stage], report, 1))
+    return code, [event.payload() for event in EventReader(run.events).read()]
 
 
 class Record:
