@@ -16,7 +16,6 @@ from gptstudio.services.data_stats import StatsCounter
 from gptstudio.services.row_access import RowAccess, stamp
 from gptstudio.services.row_lines import Line
 from gptstudio.services.row_view import Encoded, encode_row, fit_words, view_lines
-from gptstudio.services.token_choice import in_a_line
 from gptstudio.services.token_encoder import FILE_NAME, TokenEncoder, find_tokenizer
 
 #: Characters and lines of a row that are sent; `gptstudio data show` has them all.
@@ -133,7 +132,7 @@ class RowPreviews:
             if self._encoder is None or self._encoder[0] != key:
                 self._encoder = (key, TokenEncoder(folder))
         except UserError as error:
-            return None, in_a_line(error)
+            return None, error.what  # the remedy is for commands
         return self._encoder[1], ""
 
 

@@ -1,6 +1,7 @@
-"""What the studio does to runs; with `--readonly` each refuses here, whoever asks."""
+"""What the studio does to runs and profiles; with `--readonly` each refuses here, whoever asks."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptcore.control import CommandName
@@ -97,6 +98,18 @@ class RunActions:
 
         self.allow("to kill a run")
         kill_run(*self._find(name))
+
+    def toggle_mix(self, profile: Path, path: str, holds: str) -> str:
+        """Put a data file into a profile's mixes, or out; see `gptstudio.services.mix_edit.toggle`.
+
+        Raises:
+            UserError: The profile cannot be changed in this way.
+            OSError: It cannot be written.
+        """
+        from gptstudio.services.mix_edit import toggle
+
+        self.allow("to change the mix")
+        return toggle(self._workspace, profile, path, holds)
 
     def _ask(self, run: RunPaths, status: Status, command: CommandName) -> Answer | None:
         from gptstudio.asking import ask

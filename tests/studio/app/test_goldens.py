@@ -5,6 +5,7 @@ the difference in version control.
 """
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -18,9 +19,12 @@ import pytest
 
 from gptcore.workspace import Workspace
 from gptstudio.app.studio import Studio
+from gptstudio.app.widgets.dataset_tree import DatasetTreeView
+from gptstudio.app.widgets.row_view import RowView
 from tests.fake_nvml import FakeGpu, FakeNvml, refusal
 from tests.studio.app.records import DAY, MEMORY_RAN_OUT, alive, fix_machine, record
 from tests.studio.app.screens import StudioPilot, drive, shown, until
+from tests.studio.tokenizers import make_tokenizer
 
 GOLDENS = Path(__file__).parent / "goldens"
 SMALL, LARGE = (80, 24), (120, 40)
@@ -154,6 +158,35 @@ def test_a_finished_run(place: Workspace, size: tuple[int, int], modes: tuple[st
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
+def test_rows_of_data(place: Workspace, size: tuple[int, int]) -> None:
+    fill(place)
+    profile = place.profiles / "demo.toml"
+    stages = '[pipeline]\nstages = ["tokenizer", "pretrain", "finetune", "eval"]\n'
+    profile.write_text(profile.read_text() + stages)
+    make_tokenizer(place)
+    long = {"prompt": "Tell me. ", "completion": "word " * 60}
+    with (place.datasets / "chats.jsonl").open("a") as file:
+        file.write(json.dumps(long) + "\n")
+
+    async def script(studio: Studio, pilot: StudioPilot) -> list[str]:
+        await settled(studio, pilot)
+        studio.action_open("data")
+        await settled(studio, pilot)
+        studio.screen.query_one(DatasetTreeView).choose("chats.jsonl")
+        differences = []
+        for name, keys in (("text", ()), ("tokens", ("t",)), ("cut", ("r", "9", "enter"))):
+            await pilot.press("enter", *keys)
+            row = 9 if name == "cut" else 1
+            await until(pilot, lambda at=row: _row_of(studio) == at)
+            text = await settled(studio, pilot)
+            differences.append(compare(f"rows-{name}-{size[0]}x{size[1]}", text))
+        return differences
+
+    differences = [each for each in drive(place, script, size=size) if each]
+    assert not differences, "\n\n" + "\n\n".join(differences)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
 def test_a_failed_run(place: Workspace, size: tuple[int, int]) -> None:
     fill(place)
     record(place, "demo-1", days=5.1)
@@ -200,6 +233,11 @@ def test_eight_devices(
     fill(place)
     record(place, "demo-1")
     check(place, "eight", size, mode)
+
+
+def _row_of(studio: Studio) -> int:
+    shown_row = studio.screen.query_one(RowView).shown
+    return shown_row.row if shown_row else 0
 
 
 def test_a_golden_that_differs_is_told_line_by_line(

@@ -54,11 +54,12 @@ def test_along_a_focus_chain_no_key_stands_twice(workspace: Workspace, mode: str
         await pilot.pause()
         known = {key.id for key in KEYS}
         for pane in studio.screen.query("Pane"):
-            chain = _chain(pane.target)
-            bound = [binding for node in chain for binding in _bound(node)]
-            assert {binding.id for binding in bound} <= known
-            twice = [key for key, count in Counter(b.key for b in bound).items() if count > 1]
-            assert not twice, f"{mode}, {pane.id}: {twice}"
+            inside = [each for each in pane.query("*") if each.can_focus]
+            for target in {pane.target, *inside}:
+                bound = [binding for node in _chain(target) for binding in _bound(node)]
+                assert {binding.id for binding in bound} <= known
+                twice = [key for key, count in Counter(b.key for b in bound).items() if count > 1]
+                assert not twice, f"{mode}, {pane.id}, {target.id}: {twice}"
 
     drive(workspace, script)
 

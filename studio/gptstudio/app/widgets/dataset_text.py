@@ -147,10 +147,9 @@ def detail(
         lines.append(f"not in the mix: {_reason(entry, counts)}")
     if counts is not None:
         lines.append(", ".join(_counted(counts, bytes_per_token)))
-    told = counts.problems if counts is not None else ()
-    troubles = [
-        f"! {_place(each)}{each.reason}" for each in told[:MOST_TROUBLES]
-    ]
+    # Those of rows stand in a list of their own.
+    told = counts.problems if counts is not None and not counts.rows else ()
+    troubles = [f"! {_place(each)}{each.reason}" for each in told[:MOST_TROUBLES]]
     if len(told) > MOST_TROUBLES:
         troubles.append(f"! and {len(told) - MOST_TROUBLES:,} more among the problems")
     return [*lines, *troubles, *([f"! {steady(failure)}"] if failure else [])]

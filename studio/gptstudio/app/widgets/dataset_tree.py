@@ -127,16 +127,37 @@ class DatasetTreeView(Tree[Entry], inherit_bindings=False):
         return detail(entry, counts, failure, self._bytes_per_token, refusals)
 
     @property
+    def chosen_file(self) -> DatasetFile | None:
+        """The file that the cursor is on, as it was found last."""
+        entry = self._at_cursor()[1]
+        return entry if isinstance(entry, DatasetFile) else None
+
+    @property
     def chosen(self) -> str:
         """Path of what the cursor is on; empty: the folder itself, or nothing."""
         return self._at_cursor()[0]
 
     def choose(self, path: str) -> None:
-        """Put the cursor on a file or folder that has a row."""
+        """Put the cursor on a file or folder; the folders that it is in are opened."""
+        if not self._is_seen(path):
+            self._open |= {path[:at] for at, letter in enumerate(path) if letter == "/"}
+            self.needle = ""
+            self._make()
+        self._put_cursor(path)
+
+    def _put_cursor(self, path: str) -> None:
         node = self._rows.get(path)
         if node is not None:
             _ = self.last_line  # rows have their numbers once they have been laid out
             self.move_cursor(node)
+
+    def _is_seen(self, path: str) -> bool:
+        """Whether it has a row, and no folder around it is closed."""
+        node = self._rows.get(path)
+        above = node.parent if node is not None else None
+        while above is not None and above.is_expanded:
+            above = above.parent
+        return node is not None and above is None
 
     def copyable(self) -> str:
         """Path of what the cursor is on."""
@@ -194,7 +215,7 @@ class DatasetTreeView(Tree[Entry], inherit_bindings=False):
         if tree.left_out:
             self.root.add_leaf(Text(""), f"left out: {tree.left_out}")
         if kept in self._rows and (kept or not self.needle):
-            self.choose(kept)
+            self._put_cursor(kept)
         else:
             self.move_cursor_to_line(min(max(line, 1), self.last_line))
         self._tell()

@@ -45,7 +45,7 @@ class FileView(Widget, can_focus=True):
         busy: The long read under way and how far it is; empty: none.
     """
 
-    BINDINGS = bindings("viewer")
+    BINDINGS = bindings("viewer", "pager")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "fileview--match",
         "fileview--warning",
