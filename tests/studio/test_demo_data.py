@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from gptcore.formats.problems import Problem
+from gptcore.formats.reading import RecordReader
 from gptstudio.demo_data import (
     DEMO_TOOLS,
     MAX_TOKENS,
@@ -26,16 +28,24 @@ Files = dict[str, list[Row]]
 
 KINDS = ("tools", "conversations", "instructions", "preferences")
 ASKS_BACK = {tool.asks_back for tool in DEMO_TOOLS.values()}
-SMALL = DemoSizes(tools=(60, 20), conversations=(20, 5), instructions=(20, 5), preferences=(30, 10))
+SMALL = DemoSizes((60, 20), (20, 5), (20, 5), (30, 10), pages=8)
+HANDBOOK = "handbook.txt"
 
 
 @pytest.fixture(scope="module")
 def files() -> Files:
-    """The default files, as read back from their lines."""
+    """The default files of rows, as read back from their lines."""
     return {
         name: [json.loads(line) for line in text.splitlines()]
         for name, text in demo_files().items()
+        if name != HANDBOOK
     }
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[str]:
+    """The default handbook."""
+    return demo_files()[HANDBOOK].split("<|endoftext|>\n")
 
 
 def said_by_people(row: Row) -> list[str]:
@@ -74,9 +84,8 @@ def parts_of(files: Files, kind: str) -> tuple[list[Row], list[Row]]:
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     paths = write_demo_data(tmp_path / "new" / "folder", seed=3, sizes=SMALL)
-    assert sorted(path.name for path in paths) == sorted(
-        f"{kind}-{part}.jsonl" for kind in KINDS for part in ("train", "held-out")
-    )
+    rows = [f"{kind}-{part}.jsonl" for kind in KINDS for part in ("train", "held-out")]
+    assert sorted(path.name for path in paths) == sorted([*rows, HANDBOOK])
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths)
     script = (
         "import sys\nfrom pathlib import Path\n"
@@ -97,15 +106,16 @@ def test_another_seed_gives_other_rows() -> None:
 
 def test_files_are_replaced_and_may_be_empty(tmp_path: Path) -> None:
     write_demo_data(tmp_path, sizes=SMALL)
-    nothing = DemoSizes((1, 0), (0, 0), (0, 0), (0, 0))
+    nothing = DemoSizes((1, 0), (0, 0), (0, 0), (0, 0), pages=0)
     write_demo_data(tmp_path, sizes=nothing)
     lines = {path.name: len(path.read_text().splitlines()) for path in tmp_path.iterdir()}
-    assert Counter(lines.values()) == {1: 1, 0: 7}
+    assert Counter(lines.values()) == {1: 1, 0: 8}
     assert lines["tools-train.jsonl"] == 1
 
 
-def test_the_sizes_are_those_asked_for(files: Files) -> None:
+def test_the_sizes_are_those_asked_for(files: Files, pages: list[str]) -> None:
     sizes = DemoSizes()
+    assert len(pages) == sizes.pages
     for kind in KINDS:
         train, held_out = parts_of(files, kind)
         assert (len(train), len(held_out)) == getattr(sizes, kind)
@@ -214,6 +224,47 @@ def test_no_text_of_a_person_stands_in_both_parts(files: Files) -> None:
         texts[part].update(bare(text) for row in rows for text in said_by_people(row))
     assert len(texts["held-out"]) > 400
     assert not texts["train"] & texts["held-out"]
+
+
+def test_no_row_stands_twice(files: Files) -> None:
+    """Nor does an instruction say what a conversation says."""
+    met: Counter[str] = Counter()
+    for rows in files.values():
+        for row in rows:
+            if "instruction" in row:
+                text = f"{row['instruction']} {row['input']}".strip()
+                pairs = [("user", text), ("assistant", row["output"])]
+                messages = [{"role": role, "content": content} for role, content in pairs]
+                row = {"messages": messages}
+            met[json.dumps(row)] += 1
+    assert set(met.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_reader_finds_nothing_wrong(tmp_path: Path, seed: int) -> None:
+    for path in write_demo_data(tmp_path, seed=seed):
+        if path.suffix == ".jsonl":
+            wrong = [each for each in RecordReader(path) if isinstance(each, Problem)]
+            assert not wrong
+
+
+def test_the_handbook_holds_nothing_that_is_held_out(files: Files, pages: list[str]) -> None:
+    lines = {bare(line) for page in pages for line in page.splitlines()}
+    for kind in KINDS:
+        _, rows = parts_of(files, kind)
+        assert not lines & {bare(text) for row in rows for text in said_by_people(row)}
+    held_out = {
+        f"{name}({json.dumps(arguments)})"
+        for _, messages in conversations(files, "held-out")
+        for name, arguments in calls(messages)
+    }
+    assert len(held_out) > 200
+    assert not held_out & {line for page in pages for line in page.splitlines()}
+
+
+def test_a_list_of_the_handbook_is_said_again_in_json(pages: list[str]) -> None:
+    lists = [each.split("\n") for each in pages[0].strip().split("\n\n")]
+    assert all(", ".join(json.loads(again)) == words for words, again in lists)
 
 
 def test_held_out_questions_differ(files: Files) -> None:

@@ -2,14 +2,16 @@
 
 `write_demo_data(folder)` writes eight files of JSON Lines, `<kind>-<part>.jsonl`. The kinds are
 `tools` (conversations with tool calls), `conversations`, `instructions` and `preferences`, the
-parts `train` and `held-out`. `run_demo_tool(name, arguments)` answers a call as the recorded ones
-were answered. Weather and times are made up, but the same for ever; sums, units and facts are
-right. The same seed gives the same bytes under the same Python.
+parts `train` and `held-out`. A ninth file, `handbook.txt`, is raw text for pretraining: the same
+words, questions and calls on pages, nothing of it held out. `run_demo_tool(name, arguments)`
+answers a call as the recorded ones were answered. Weather and times are made up, but the same for
+ever; sums, units and facts are right. The same seed gives the same bytes under the same Python.
 
 What the two parts share, and what they do not:
 
 - No text of a user stands in both, in any file, whatever its capitals and punctuation. For
-  instructions that is the instruction with its input.
+  instructions that is the instruction with its input. The handbook belongs to training.
+- No row stands twice in a file.
 - No right call stands in both: no sum, its numbers in whatever order; no value between the same
   two units, whichever way; no city with the same tool; no topic to look up. What is held out is
   the same for every seed: sums and values by a checksum, cities and topics by their place in a

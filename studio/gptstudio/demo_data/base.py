@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from gptstudio.demo_data.parts import Part, capital, dress, wordings
+from gptstudio.demo_data.parts import Part, dress, wordings
 
 Value = str | int | float
 Arguments = dict[str, Value]
@@ -32,7 +32,8 @@ class DemoTool(ABC):
         vague: Five or more questions that leave the value out.
         asks_back: What the assistant then wants to know.
         replies: What the user says to that.
-        answers: Final answers; each holds the whole ``{result}``.
+        statement: The final answer, which holds the whole ``{result}``. There is one way to say
+            it, so that answers can be compared with the reference.
     """
 
     name: str
@@ -46,7 +47,7 @@ class DemoTool(ABC):
     vague: tuple[str, ...]
     asks_back: str
     replies: tuple[str, ...]
-    answers: tuple[str, ...]
+    statement: str
 
     @abstractmethod
     def draw(self, rng: Random, part: Part) -> Arguments:
@@ -86,10 +87,9 @@ class DemoTool(ABC):
         """A question that cannot be answered without asking back."""
         return dress(rng, rng.choice(wordings(self.vague, part)), opener=False)
 
-    def answer(self, rng: Random, arguments: Arguments, result: str) -> str:
+    def answer(self, arguments: Arguments, result: str) -> str:
         """The final answer, which says the result again."""
-        words = {**self.words(rng, arguments), "result": result}
-        return capital(rng.choice(self.answers).format_map(words))
+        return self.statement.format_map({**arguments, "result": result})
 
     def schema(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
@@ -119,6 +119,7 @@ class Call:
         """What the tool says to it."""
         return self.tool.run(self.arguments)
 
-    def answer(self, rng: Random) -> str:
+    @property
+    def answer(self) -> str:
         """The final answer to it."""
-        return self.tool.answer(rng, self.arguments, self.result)
+        return self.tool.answer(self.arguments, self.result)

@@ -54,7 +54,7 @@ class Calculator(DemoTool):
     )
     asks_back = "Which sum?"
     replies = ("{sum}", "{sum}, please", "it is {sum}", "the sum is {sum}")
-    answers = ("{expression} is {result}.", "{expression} = {result}.", "That makes {result}.")
+    statement = "{expression} = {result}."
 
     def draw(self, rng: Random, part: Part) -> Arguments:
         """A sum that `part` owns."""

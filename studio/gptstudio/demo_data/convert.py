@@ -81,11 +81,7 @@ class Convert(DemoTool):
     )
     asks_back = "From what to what?"
     replies = ("{value} {from} to {to}", "{value} {from} in {to}", "from {value} {from} to {to}")
-    answers = (
-        "{value} {from} is {result}.",
-        "{value} {from} = {result}.",
-        "That is {result}.",
-    )
+    statement = "{value} {from} = {result}."
 
     def draw(self, rng: Random, part: Part) -> Arguments:
         """A value and two units of one pair."""

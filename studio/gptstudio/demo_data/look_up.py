@@ -144,7 +144,7 @@ class LookUp(DemoTool):
     )
     asks_back = "What shall I look up?"
     replies = ("the {topic}", "the {topic}, please", "look up the {topic}")
-    answers = ("The {topic} is {result}.", "It is {result}.", "The {topic}: {result}.")
+    statement = "The {topic} is {result}."
     NOTHING = "not found"
 
     def draw(self, rng: Random, part: Part) -> Arguments:
@@ -175,11 +175,11 @@ class LookUp(DemoTool):
         topic = str(arguments["topic"])
         return {"topic": topic, "thing": _split(topic)[1]}
 
-    def answer(self, rng: Random, arguments: Arguments, result: str) -> str:
+    def answer(self, arguments: Arguments, result: str) -> str:
         """The fact, or that there is none."""
         if result == self.NOTHING:
             return f"The {arguments['topic']} was {result}."
-        return super().answer(rng, arguments, result)
+        return super().answer(arguments, result)
 
     def run(self, arguments: Mapping[str, Any]) -> str:
         """The fact, or `NOTHING`."""

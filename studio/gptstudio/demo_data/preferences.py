@@ -73,7 +73,7 @@ def _stale_argument(rng: Random, part: Part) -> Row:
     """In a follow-up the first call is made once more."""
     first = draw_call(rng, part)
     second = next_call(rng, part, first)
-    prompt = exchange(rng, first.tool.question(rng, first.arguments), first)
+    prompt = exchange(first.tool.question(rng, first.arguments), first)
     again = second.tool.fill(rng, second.tool.follow_ups, second.arguments)
     prompt.append(user(dress(rng, again, opener=False)))
     return _row(offer(rng, [first.tool]), prompt, calling(second), calling(first))
@@ -98,11 +98,12 @@ def _needless_call(rng: Random, part: Part) -> Row:
 
 
 def _call_of_nothing(rng: Random, part: Part) -> Row:
-    """A tool is called that is not offered."""
+    """The right tool is not offered, and another is called in its place."""
     call = draw_call(rng, part)
+    wrong = _misplaced(rng, call)
     prompt = [user(call.tool.question(rng, call.arguments))]
     chosen = assistant(no_tool(rng, call.tool))
-    return _row(offer(rng, [], [call.tool]), prompt, chosen, calling(call))
+    return _row(offer(rng, [wrong.tool], [call.tool]), prompt, chosen, calling(wrong))
 
 
 def _no_call(rng: Random, part: Part) -> Row:
@@ -121,7 +122,7 @@ def _guess(rng: Random, call: Call) -> str:
     """An answer to the call with another result."""
     while (result := _mistaken(rng, call).result) == call.result:
         pass
-    return call.tool.answer(rng, call.arguments, result)
+    return call.tool.answer(call.arguments, result)
 
 
 def _ignored_result(rng: Random, part: Part) -> Row:
@@ -129,7 +130,7 @@ def _ignored_result(rng: Random, part: Part) -> Row:
     call = draw_call(rng, part)
     prompt = [user(call.tool.question(rng, call.arguments)), calling(call), told(call)]
     instead = _guess(rng, call) if rng.random() < 0.7 else rng.choice(_SHRUGS)
-    return _row(offer(rng, [call.tool]), prompt, assistant(call.answer(rng)), assistant(instead))
+    return _row(offer(rng, [call.tool]), prompt, assistant(call.answer), assistant(instead))
 
 
 _MISTAKES: tuple[tuple[Callable[[Random, Part], Row], int], ...] = (

@@ -74,9 +74,9 @@ def no_tool(rng: Random, tool: DemoTool) -> str:
     return rng.choice(_NO_TOOL).format(purpose=tool.purpose)
 
 
-def exchange(rng: Random, question: str, *calls: Call) -> list[Message]:
+def exchange(question: str, *calls: Call) -> list[Message]:
     """A question, its calls, what the tools say, and the answer."""
-    answers = " ".join(call.answer(rng) for call in calls)
+    answers = " ".join(call.answer for call in calls)
     return [user(question), calling(*calls), *map(told, calls), assistant(answers)]
 
 
@@ -87,22 +87,22 @@ _Talk = tuple[list[Message], list[DemoTool], list[DemoTool]]
 def _one_call(rng: Random, part: Part) -> _Talk:
     call = draw_call(rng, part)
     question = call.tool.question(rng, call.arguments)
-    return exchange(rng, question, call), [call.tool], []
+    return exchange(question, call), [call.tool], []
 
 
 def _two_calls(rng: Random, part: Part) -> _Talk:
     question, first, second = ask_both(rng, part)
-    return exchange(rng, question, first, second), [first.tool, second.tool], []
+    return exchange(question, first, second), [first.tool, second.tool], []
 
 
 def _follow_up(rng: Random, part: Part) -> _Talk:
     """The same again with another value, once or twice."""
     call = draw_call(rng, part)
-    messages = exchange(rng, call.tool.question(rng, call.arguments), call)
+    messages = exchange(call.tool.question(rng, call.arguments), call)
     for _ in range(rng.choice((1, 1, 1, 2))):
         call = next_call(rng, part, call)
         again = call.tool.fill(rng, call.tool.follow_ups, call.arguments)
-        messages += exchange(rng, dress(rng, again, opener=False), call)
+        messages += exchange(dress(rng, again, opener=False), call)
     return messages, [call.tool], []
 
 
@@ -111,8 +111,8 @@ def _another_question(rng: Random, part: Part) -> _Talk:
     first = draw_call(rng, part)
     while (second := draw_call(rng, part)).tool is first.tool:
         pass
-    messages = exchange(rng, first.tool.question(rng, first.arguments), first)
-    messages += exchange(rng, second.tool.question(rng, second.arguments), second)
+    messages = exchange(first.tool.question(rng, first.arguments), first)
+    messages += exchange(second.tool.question(rng, second.arguments), second)
     return messages, [first.tool, second.tool], []
 
 
@@ -121,7 +121,7 @@ def _asked_back(rng: Random, part: Part) -> _Talk:
     call = draw_call(rng, part)
     reply = call.tool.fill(rng, call.tool.replies, call.arguments)
     messages = [user(call.tool.vague_question(rng, part)), assistant(call.tool.asks_back)]
-    messages += exchange(rng, capital(reply) if rng.random() < 0.5 else reply, call)
+    messages += exchange(capital(reply) if rng.random() < 0.5 else reply, call)
     return messages, [call.tool], []
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from gptcore.conversation import END_OF_TEXT
 from gptcore.workspace import write_atomic
 from gptstudio.demo_data.base import Row
 from gptstudio.demo_data.conversations import conversation_row
+from gptstudio.demo_data.handbook import PAGE_ROWS, conversation_page, list_page
 from gptstudio.demo_data.instructions import instruction_row
-from gptstudio.demo_data.messages import questions
+from gptstudio.demo_data.messages import assistant, questions, user
 from gptstudio.demo_data.parts import Part, plain
 from gptstudio.demo_data.preferences import preference_row
 from gptstudio.demo_data.sizes import MAX_TOKENS, rough_tokens
@@ -26,12 +28,14 @@ class DemoSizes:
         conversations: Conversations without tools.
         instructions: Tasks with their outputs.
         preferences: Prompts with a right and a wrong message.
+        pages: Pages of the handbook.
     """
 
-    tools: tuple[int, int] = (6000, 300)
+    tools: tuple[int, int] = (12000, 300)
     conversations: tuple[int, int] = (600, 60)
     instructions: tuple[int, int] = (600, 60)
     preferences: tuple[int, int] = (800, 100)
+    pages: int = 600
 
 
 _DEFAULT = DemoSizes()
@@ -42,8 +46,16 @@ _DRAW: dict[str, Callable[[Random, Part], Row]] = {
     "preferences": preference_row,
 }
 
+_HANDBOOK = "handbook.txt"
+_PAGE_BREAK = f"{END_OF_TEXT}\n"
+#: Of so many pages of the handbook one is of lists.
+_LISTS_EVERY = 4
+
 #: What `write_demo_data` writes.
-FILE_NAMES = tuple(f"{kind}-{part}.jsonl" for kind in _DRAW for part in ("train", "held-out"))
+FILE_NAMES = (
+    *(f"{kind}-{part}.jsonl" for kind in _DRAW for part in ("train", "held-out")),
+    _HANDBOOK,
+)
 
 
 def demo_files(*, seed: int = 0, sizes: DemoSizes = _DEFAULT) -> dict[str, str]:
@@ -53,17 +65,24 @@ def demo_files(*, seed: int = 0, sizes: DemoSizes = _DEFAULT) -> dict[str, str]:
         seed: Where chance begins.
         sizes: How many rows of each kind.
     """
+    met: set[str] = set()
     held_out = {
-        kind: _distinct(kind, Random(f"{seed} {kind} held-out"), getattr(sizes, kind)[1])
+        kind: _distinct(kind, Random(f"{seed} {kind} held-out"), getattr(sizes, kind)[1], met)
         for kind in _DRAW
     }
     taken = {plain(text) for rows in held_out.values() for row in rows for text in questions(row)}
     files = {}
     for kind in _DRAW:
         rng = Random(f"{seed} {kind} train")
-        rows = [_free_row(kind, rng, "train", taken) for _ in range(getattr(sizes, kind)[0])]
-        files[f"{kind}-train.jsonl"] = _lines(rows)
-        files[f"{kind}-held-out.jsonl"] = _lines(held_out[kind])
+        lines: list[str] = []
+        while len(lines) < getattr(sizes, kind)[0]:
+            row = _free_row(kind, rng, "train", taken)
+            if _is_new(row, met):
+                lines.append(_line(row))
+        files[f"{kind}-train.jsonl"] = "".join(lines)
+        files[f"{kind}-held-out.jsonl"] = "".join(map(_line, held_out[kind]))
+    rng = Random(f"{seed} handbook")
+    files[_HANDBOOK] = _PAGE_BREAK.join(_page(rng, number, taken) for number in range(sizes.pages))
     return files
 
 
@@ -93,13 +112,28 @@ def write_demo_data(
     return paths
 
 
-def _distinct(kind: str, rng: Random, count: int) -> list[Row]:
-    """Held-out rows, of which no two ask the same."""
+def _distinct(kind: str, rng: Random, count: int, met: set[str]) -> list[Row]:
+    """Held-out rows, of which no two ask the same; what is in `met` is passed over."""
     rows: dict[tuple[str, ...], Row] = {}
     while len(rows) < count:
         row = _free_row(kind, rng, "held-out", ())
-        rows.setdefault(tuple(plain(text) for text in questions(row)), row)
+        asked = tuple(plain(text) for text in questions(row))
+        if asked not in rows and _is_new(row, met):
+            rows[asked] = row
     return list(rows.values())
+
+
+def _is_new(row: Row, met: set[str]) -> bool:
+    """Whether no row in `met` says the same; it is put there.
+
+    An instruction says what a conversation of two messages says.
+    """
+    if "instruction" in row:
+        row = {"messages": [*map(user, questions(row)), assistant(row["output"])]}
+    line = _line(row)
+    is_new = line not in met
+    met.add(line)
+    return is_new
 
 
 def _free_row(kind: str, rng: Random, part: Part, taken: Collection[str]) -> Row:
@@ -116,5 +150,13 @@ def _free_row(kind: str, rng: Random, part: Part, taken: Collection[str]) -> Row
             return row
 
 
-def _lines(rows: list[Row]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _page(rng: Random, number: int, taken: Collection[str]) -> str:
+    """A page of the handbook, with its line end."""
+    if number % _LISTS_EVERY == 0:
+        return list_page(rng) + "\n"
+    rows = [_free_row("tools", rng, "train", taken) for _ in range(PAGE_ROWS)]
+    return conversation_page(rows) + "\n"
