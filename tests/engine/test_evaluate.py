@@ -426,7 +426,8 @@ def test_what_cannot_be_used_is_counted(
     folders: dict[str, Path], tmp_path: Path, cpu: Placement, kind: str
 ) -> None:
     preference = {"prompt": "Which?", "chosen": "the cat", "rejected": "the dog"}
-    file = write_talks(tmp_path / "a.jsonl", TALKS, "{", preference, {"text": 1})
+    too_long = talk("the cat " * 400, "yes")
+    file = write_talks(tmp_path / "a.jsonl", [*TALKS, too_long], "{", preference, {"text": 1})
     if kind == "qwen2":  # a model that knows the control tokens, as one fine-tuned here does
         folder = tmp_path / "model"
         lively(folders[kind]).save_pretrained(folder)
@@ -434,7 +435,7 @@ def test_what_cannot_be_used_is_counted(
     else:
         folder = folders[kind]
     told = judge(folder, cpu, file)
-    assert (told.conversations, told.unusable) == (len(TALKS), 2)
+    assert (told.conversations, told.unusable) == (len(TALKS), 3)
     assert told.tools["exact"].total == 1
     assert told.perplexity == pytest.approx(math.exp(told.loss or 0), rel=1e-6)
     assert told.transcripts[0].row == "a.jsonl:4"
