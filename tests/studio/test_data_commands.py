@@ -291,7 +291,7 @@ def test_what_is_converted_says_the_same(
 def test_make_writes_the_demos_conversations_once(cli: Cli, tmp_path: Path) -> None:
     made = cli("data", "make", str(tmp_path / "demo"), "--seed", "3")
     assert made.returncode == 0
-    assert len(made.stdout.splitlines()) == 8
+    assert len(made.stdout.splitlines()) == 9
     assert cli("data", "check", str(tmp_path / "demo/tools-held-out.jsonl")).returncode == 0
     again = cli("data", "make", str(tmp_path / "demo"))
     assert again.returncode == 2
