@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tokenizers import Tokenizer
+
 from gptcore.chat_template import chat_template
 from gptcore.conversation import END_OF_TEXT, END_OF_TURN, PAD, SPECIAL_TOKENS
 from gptcore.encoding import TextEncoder
@@ -53,8 +55,13 @@ class ForeignTokenizer:
             )
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (ValueError, OSError, KeyError, json.JSONDecodeError) as error:
-            raise UserError(f"the tokenizer cannot be read: {error}", where=str(folder)) from error
+        except Exception as error:  # `tokenizers` raises nothing more special
+            said = str(error).strip().splitlines()
+            raise UserError(
+                f"the tokenizer cannot be read: {said[0] if said else type(error).__name__}",
+                where=str(folder),
+                fix="fetch the model again, or save its tokenizer with transformers",
+            ) from error
         known = tokenizer.get_vocab()
         #: Control tokens that the model has never seen.
         self.added = [token for token in SPECIAL_TOKENS if token not in known]
@@ -64,8 +71,7 @@ class ForeignTokenizer:
         )
         tokenizer.chat_template = chat_template()
         self._tokenizer = tokenizer
-        self._plain = tokenizer.backend_tokenizer
-        self._plain.encode_special_tokens = True
+        self._plain = _without_control(tokenizer.backend_tokenizer.to_str())
 
     @property
     def vocab_size(self) -> int:
@@ -92,6 +98,21 @@ class ForeignTokenizer:
         if model_max_length:
             self._tokenizer.model_max_length = model_max_length
         self._tokenizer.save_pretrained(folder)
+
+
+def _without_control(content: str) -> Tokenizer:
+    """A tokenizer for spans of text: nothing in them is control, none is the first, none is cut.
+
+    Args:
+        content: The `tokenizer.json` of the whole one.
+    """
+    parts = json.loads(content)
+    parts |= {"added_tokens": [], "truncation": None, "padding": None}
+    before = parts["pre_tokenizer"] or {}
+    for step in [before, *before.get("pretokenizers", ())]:
+        if step.get("prepend_scheme") == "first":  # a control token is always before a span
+            step["prepend_scheme"] = "never"
+    return Tokenizer.from_str(json.dumps(parts))
 
 
 def load_chat_tokenizer(folder: Path) -> BPETokenizer | ForeignTokenizer:

@@ -3,7 +3,17 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("gptstudio", "torch", "tokenizers", "gigatoken", "transformers", "safetensors")
+PACKAGES = (
+    "gptstudio",
+    "torch",
+    "tokenizers",
+    "gigatoken",
+    "transformers",
+    "safetensors",
+    "peft",
+    "trl",
+    "unsloth",
+)
 
 
 def versions() -> dict[str, str]:

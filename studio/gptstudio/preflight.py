@@ -47,6 +47,7 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
         stage_files(workspace, profile, STAGES[name], problems)
     problems = list(dict.fromkeys(problems))
     parent = _check_parent(workspace, profile)
+    _check_libraries(profile)
     devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)
     if devices:
         _check_memory(profile, devices, parent, micro_batch)
@@ -76,6 +77,26 @@ def _check_parent(workspace: Workspace, profile: "Profile") -> Path | None:
         if not results_of(workspace, before, profile.name):
             raise nothing_before(workspace, before, profile.name)
     return named
+
+
+def _check_libraries(profile: "Profile") -> None:
+    """What fine-tuning was told to use must be there before anything is trained for it."""
+    from importlib.util import find_spec
+
+    settings = profile.finetune
+    if "finetune" not in profile.pipeline.performed or profile.engine.python:
+        return  # or it runs on another interpreter, which will say so itself
+    wanted = [
+        ("finetune.backend = unsloth", settings.backend == "unsloth", "unsloth", "backend=peft"),
+        ("finetune.method = qlora", settings.method == "qlora", "bitsandbytes", "method=lora"),
+    ]
+    for setting, is_set, library, instead in wanted:
+        if is_set and find_spec(library) is None:
+            raise UserError(
+                f"{library} is not installed",
+                where=setting,
+                fix=f"--set finetune.{instead}, or pip install {library}",
+            )
 
 
 def _usable_devices(profile: "Profile") -> "list[Device]":

@@ -115,7 +115,6 @@ def test_every_epoch_of_whole_groups_is_a_permutation() -> None:
         assert sorted(seen) == list(range(count))
 
 
-@pytest.mark.xfail(strict=True, reason="a sorted group reaches over the ends of epochs")
 @pytest.mark.parametrize("count", [6, 100, 1000])
 def test_every_epoch_is_a_permutation_whatever_the_number(count: int) -> None:
     batch_size = 4
@@ -127,7 +126,6 @@ def test_every_epoch_is_a_permutation_whatever_the_number(count: int) -> None:
         assert count - len(seen) < batch_size  # the rest that fills no batch
 
 
-@pytest.mark.xfail(strict=True, reason="a sorted group reaches over the ends of epochs")
 def test_no_batch_holds_an_example_twice() -> None:
     batches = ChatBatches(np.arange(40), 8, 5)
     assert all(len(set(batches.step(number))) == 8 for number in range(50))
@@ -345,7 +343,6 @@ def test_nothing_to_learn_from_is_refused(tokenizer: BPETokenizer, tmp_path: Pat
         check_share(preferences, FinetuneDataSettings(), tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="the remedy is that for bad rows, whatever the cause")
 def test_where_all_is_held_out_the_remedy_says_so(tokenizer: BPETokenizer, tmp_path: Path) -> None:
     data = read(tokenizer, write_talks(tmp_path / "a.jsonl", TALKS), held_out=0.999999)
     assert (len(data.train), data.bad) == (0, 0)

@@ -184,10 +184,7 @@ def test_ours_is_told_from_others(folders: dict[str, Path], tmp_path: Path) -> N
     "kind",
     [
         "llama",
-        pytest.param(
-            "gpt2",
-            marks=pytest.mark.xfail(strict=True, reason="the library raises a bare Exception"),
-        ),
+        pytest.param("gpt2"),
     ],
 )
 def test_a_damaged_tokenizer_is_a_user_error(tmp_path: Path, kind: str) -> None:
@@ -197,7 +194,6 @@ def test_a_damaged_tokenizer_is_a_user_error(tmp_path: Path, kind: str) -> None:
         load_chat_tokenizer(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="what tokenizer.json says of lengths is applied to spans")
 @pytest.mark.parametrize("key", ["truncation", "padding"])
 def test_lengths_set_in_the_file_do_not_cut_or_fill_up(tmp_path: Path, key: str) -> None:
     make_tokenizer("llama", tmp_path)
@@ -228,12 +224,7 @@ def test_lengths_set_in_the_file_do_not_cut_or_fill_up(tmp_path: Path, key: str)
     [
         "always",
         "never",
-        pytest.param(
-            "first",
-            marks=pytest.mark.xfail(
-                strict=True, reason="each span is encoded as if it began the text"
-            ),
-        ),
+        pytest.param("first"),
     ],
 )
 def test_a_word_mark_before_text_stands_where_other_programs_have_it(

@@ -663,7 +663,6 @@ def test_too_many_bad_rows_end_the_stage_before_it_trains(workspace: Workspace) 
     assert not (workspace.models / "r-finetune").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="nothing holds the setting against the model")
 def test_a_context_longer_than_the_models_is_refused(workspace: Workspace) -> None:
     write_talks(workspace.datasets / "long.jsonl", [talk("the cat?", "the dog " * 300)] * 1)
     code, told = tuned(workspace, "r", context_length=2000, max_steps=20)

@@ -1,5 +1,6 @@
 """The parts that need no process: text, profiles as text, starter files, checks."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -150,6 +151,28 @@ def test_a_run_that_cannot_fit_is_told_what_to_change(
         table, name = key.split(".")
         data[table][name] = tomllib.loads(f"v = {value}")["v"] if value != "cpu" else "cpu"
     checks.preflight(workspace, check_profile(data, where="fixed"))  # the remedy is one
+
+
+@pytest.mark.parametrize(
+    ("settings", "library"),
+    [({"backend": "unsloth"}, "unsloth"), ({"method": "qlora"}, "bitsandbytes")],
+)
+def test_what_fine_tuning_lacks_is_said_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    settings: dict[str, str],
+    library: str,
+) -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    (workspace.datasets / "talk.jsonl").write_text(json.dumps(row))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    stages = ["tokenizer", "pretrain", "finetune"]
+    tables = {"pipeline": {"stages": stages}, "finetune": settings}
+    with pytest.raises(UserError, match=f"{library} is not installed") as caught:
+        checks.preflight(workspace, check_profile(tables, where="test"))
+    assert "--set finetune." in caught.value.fix
+    tables["engine"] = {"python": "/another/python"}
+    checks.preflight(workspace, check_profile(tables, where="test"))
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,20 @@ class Answerer:
         answers = [Answer("", (), ("the prompt fills the context",), False)] * len(prompts)
         order = [at for at in range(len(prompts)) if len(prompts[at]) < self._context]
         order.sort(key=lambda at: -len(prompts[at]))
-        for first in range(0, len(order), self._batch_size):
-            places = order[first : first + self._batch_size]
+        # A prompt after which a whole answer does not fit would cut the others of its batch short.
+        full = [at for at in order if len(prompts[at]) + self._max_tokens > self._context]
+        rest = order[len(full) :]
+        batches = [[at] for at in full]
+        batches += [
+            rest[at : at + self._batch_size] for at in range(0, len(rest), self._batch_size)
+        ]
+        done = 0
+        for places in batches:
             written = self._write([prompts[at] for at in places])
             for at, ids in zip(places, written, strict=True):
                 answers[at] = parse_answer(ids, self._control, self._tokenizer.decode)
-            on_done(min(first + self._batch_size, len(order)))
+            done += len(places)
+            on_done(done)
         return answers
 
     def _write(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:

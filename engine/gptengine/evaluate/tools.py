@@ -156,7 +156,7 @@ def _count(
 ) -> Iterator[str]:
     """Count one prompt; yields what was wrong."""
     wanted = prompt.wanted.calls
-    exact = answer.calls == wanted and not answer.problems
+    exact = _same(answer.calls, wanted) and not answer.problems
     scores.count("exact", exact)
     scores.by_function[", ".join(call.name for call in wanted) or "(none)"].append(exact)
     yield from answer.problems
@@ -183,6 +183,17 @@ def _count(
             yield f"wanted the answer: {prompt.final.content}"
 
 
+def _same(calls: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
+    """Whether they are the same in JSON, where `true` is not 1."""
+    return [(call.name, _text(call)) for call in calls] == [
+        (call.name, _text(call)) for call in wanted
+    ]
+
+
+def _text(call: ToolCall) -> str:
+    return json.dumps(call.arguments, sort_keys=True)
+
+
 def _fault(prompt: Prompt, call: ToolCall) -> str:
     """What the schema says against a call; empty: nothing."""
     conversation = prompt.conversation
@@ -198,13 +209,15 @@ def _fault(prompt: Prompt, call: ToolCall) -> str:
 def answers_rightly(answer: Answer, wanted: Message, results: Sequence[Message]) -> bool:
     """Whether an answer says what was found out.
 
-    It must be whole, call nothing, and contain every word and number that the right answer took
-    from the results; where that took none, it must be the right answer itself.
+    It must be whole, call nothing, and contain every number, and every word of three letters or
+    more, that the right answer took from the results; where that took none, it must be the right
+    answer itself.
     """
     if answer.calls or answer.problems or not answer.is_complete:
         return False
     words = _words(wanted.content)
-    facts = words & set().union(*(_words(result.content) for result in results))
+    told = set().union(*(_words(result.content) for result in results))
+    facts = {word for word in words & told if len(word) > 2 or not word.isalpha()}
     if not facts:
         return answer.content.split() == wanted.content.split()
     return facts <= _words(answer.content)

@@ -72,15 +72,14 @@ class Trained:
 
     def load(self, folder: Path) -> None:
         """Take the weights that `save` wrote."""
-        from safetensors.torch import load_file, load_model
-
         if self.has_adapters:
             from peft import set_peft_model_state_dict
+            from safetensors.torch import load_file
 
             tensors = load_file(folder / "adapter_model.safetensors")
             set_peft_model_state_dict(self.net, tensors)
         else:
-            load_model(self.net, folder / "model.safetensors")
+            self.net.load_state_dict(load_causal_lm(folder).state_dict())
 
     def merge(self) -> Any:
         """The whole model with the adapters in its weights; this one is used up."""

@@ -167,11 +167,19 @@ def check_share(data: ChatData, settings: FinetuneDataSettings, where: Path) -> 
     ]
     if data.bad > settings.max_bad * data.rows or not len(data.train):
         share = f"{data.bad:,} of {data.rows:,} rows cannot be used"
+        fix = "gptstudio data check lists them all; mend or exclude them"
+        if len(data.train):
+            fix += (
+                ", or allow more with"
+                f" --set data.finetune.max_bad={min(1.0, data.bad / data.rows + 0.01):.2f}"
+            )
+        elif len(data.val):
+            share = f"there is no conversation to learn from: all {len(data.val):,} are held out"
+            fix = "lower data.finetune.held_out"
         raise UserError(
-            "\n  ".join([share if data.bad else "there is no conversation to learn from", *named]),
+            "\n  ".join([share if data.rows else "there is no conversation to learn from", *named]),
             where=str(where),
-            fix="gptstudio data check lists them all; mend or exclude them, or allow more with"
-            f" --set data.finetune.max_bad={min(1.0, data.bad / max(1, data.rows) + 0.01):.2f}",
+            fix=fix,
         )
     said = []
     if data.bad:
@@ -193,8 +201,9 @@ def check_share(data: ChatData, settings: FinetuneDataSettings, where: Path) -> 
 class ChatBatches:
     """Which examples each optimiser step sees: a pure function of the seed and the step's number.
 
-    Every epoch is a permutation. `SORTED_BATCHES` batches at a time are sorted by length before
-    they are cut apart, so that a batch wastes little on padding, and shuffled again.
+    Every epoch is a permutation, of which what is left of whole batches is not seen. Some batches
+    at a time (`SORTED_BATCHES`) are sorted by length before they are cut apart, so that a batch
+    wastes little on padding, and shuffled again.
 
     Args:
         lengths: Tokens of each example.
@@ -206,7 +215,7 @@ class ChatBatches:
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
-        self._group: tuple[int, list[list[int]]] = (-1, [])
+        self._group: tuple[tuple[int, int], list[list[int]]] = ((-1, -1), [])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -215,18 +224,22 @@ class ChatBatches:
 
     def step(self, number: int) -> list[int]:
         """The examples of a step, counted from 0 over all epochs, the longest first."""
-        group, place = divmod(number, SORTED_BATCHES)
-        if self._group[0] != group:
-            self._group = group, self._batches(group)
+        epoch, batch = divmod(number, self.steps_per_epoch)
+        group, place = divmod(batch, SORTED_BATCHES)
+        if self._group[0] != (epoch, group):
+            self._group = (epoch, group), self._batches(epoch, group * SORTED_BATCHES)
         return self._group[1][place]
 
-    def _batches(self, group: int) -> list[list[int]]:
-        size = self._batch_size * SORTED_BATCHES
-        numbers = range(group * size, (group + 1) * size)
-        chosen = [block_of(n, len(self._lengths), self._seed) for n in numbers]
+    def _batches(self, epoch: int, first: int) -> list[list[int]]:
+        count, size = min(SORTED_BATCHES, self.steps_per_epoch - first), self._batch_size
+        total = len(self._lengths)
+        # Fewer examples than a batch has stand in it more than once.
+        places = [place % total for place in range(first * size, (first + count) * size)]
+        chosen = [block_of(epoch * total + place, total, self._seed) for place in places]
         chosen.sort(key=lambda index: -self._lengths[index])
-        cut = [chosen[at : at + self._batch_size] for at in range(0, size, self._batch_size)]
-        return [cut[block_of(n, SORTED_BATCHES, self._seed + group)] for n in range(SORTED_BATCHES)]
+        cut = [chosen[at : at + size] for at in range(0, count * size, size)]
+        order = self._seed + epoch * self.steps_per_epoch + first
+        return [cut[block_of(n, count, order)] for n in range(count)]
 
 
 def collate(examples: Examples, indices: Sequence[int], pad: int) -> dict[str, Tensor]:

@@ -86,7 +86,9 @@ class Finetuning:
         self.total_steps = settings.max_steps or settings.epochs * self._batches.steps_per_epoch
         if not getattr(trained.model, "is_quantized", False):
             trained.net.to(placement.device)
-        self._optimizer = build_optimizer(trained, settings)
+        # A fused step would take the scaled gradients of fp16, and the guard would see those.
+        fused = placement.precision != "fp16"
+        self._optimizer = build_optimizer(trained, settings, fused=fused)
         self._checkpoint_dir = checkpoint_dir
         self._resumed_from: Path | None = None
         self._trainer: _Trainer | None = None
@@ -361,8 +363,8 @@ class _Steps(TrainerCallback):
             control.should_training_stop = True
 
 
-def build_optimizer(trained: Trained, settings: FinetuneSettings) -> AdamW:
-    """Fused AdamW; the embedding at a rate of its own, weight decay on the rest's matrices."""
+def build_optimizer(trained: Trained, settings: FinetuneSettings, *, fused: bool) -> AdamW:
+    """AdamW; the embedding at a rate of its own, weight decay on the rest's matrices."""
     embeddings: set[int] = set()
     if trained.trains_embedding:
         layers = (trained.model.get_input_embeddings(), trained.model.get_output_embeddings())
@@ -382,5 +384,5 @@ def build_optimizer(trained: Trained, settings: FinetuneSettings) -> AdamW:
         [group for group in groups if group["params"]],
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
-        fused=True,
+        fused=fused,
     )

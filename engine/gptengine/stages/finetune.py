@@ -1,14 +1,13 @@
 """Stage `finetune`: a model learns to converse, and to call tools, from conversations."""
 
-import tempfile
-import time
+import shutil
 from pathlib import Path
 
 from gptcore import events
+from gptcore.errors import UserError
 from gptcore.inputs import weights_of
-from gptcore.lineage import Lineage, write_lineage
+from gptcore.lineage import write_lineage
 from gptcore.settings import FinetuneSettings
-from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir
 from gptengine.card import write_card
 from gptengine.causal_lm import context_length_of
@@ -20,12 +19,11 @@ from gptengine.chat_tokenizer import (
 from gptengine.context import StageContext
 from gptengine.finetune.backends import Trained, prepare
 from gptengine.finetune.data import ChatData, check_share, read_chat_data
-from gptengine.plan import Plan
+from gptengine.plan import Plan, lineage_of
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train import checkpoint
 from gptengine.train.device import Placement, place
 from gptengine.train.duties import History
-from gptengine.versions import versions
 
 #: The adapter, in the folder of the finished model.
 ADAPTER = "adapter"
@@ -40,13 +38,15 @@ def run(context: StageContext, plan: Plan) -> bool:
     folder = plan.parents["model"]
     settings = effective_settings(context)
     tokenizer = load_chat_tokenizer(folder)
-    longest = settings.context_length or context_length_of(folder)
+    longest = longest_of(settings, folder)
     data = read(context, plan, tokenizer, longest)
     placement = place(context.profile.engine)
     trained = prepare(folder, tokenizer, settings, placement, longest)
     tell_backend(context, trained)
-    with tempfile.TemporaryDirectory(dir=context.run.folder) as scratch:
-        history = train(context, trained, tokenizer, data, placement, longest, Path(scratch))
+    scratch = context.run.folder / "trl"
+    shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
+    history = train(context, trained, tokenizer, data, placement, longest, scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
     stopped = history.ended_by == "stop"
     if stopped:
         context.report.write(events.StageChange("stopped"))
@@ -61,6 +61,22 @@ def effective_settings(context: StageContext) -> FinetuneSettings:
     if not context.micro_batch:
         return settings
     return settings.model_copy(update={"micro_batch": context.micro_batch})
+
+
+def longest_of(settings: FinetuneSettings, folder: Path) -> int:
+    """Tokens of the longest conversation.
+
+    Raises:
+        UserError: The model cannot see so many.
+    """
+    most = context_length_of(folder)
+    if settings.context_length > most:
+        raise UserError(
+            f"finetune.context_length is {settings.context_length}, but the model sees {most}",
+            where=str(folder),
+            fix=f"--set finetune.context_length={most}, or 0 for the model's own",
+        )
+    return settings.context_length or most
 
 
 def read(
@@ -167,17 +183,10 @@ def publish(
         "val_loss": history.val_loss,
         "best_val_loss": history.best_val_loss,
     }
-    lineage = Lineage(
-        stage=context.stage.name,
-        run=context.run.name,
-        pipeline=context.profile.name,
-        fingerprint=plan.fingerprint,
-        made=time.time(),
-        parents={kind: context.workspace.relative(path) for kind, path in plan.parents.items()},
-        data=plan.data,
-        settings=settings_that_matter(context.stage, context.profile),
+    lineage = lineage_of(
+        context,
+        plan,
         scores=scores,
-        versions=versions(),
         training={
             "parameters": sum(p.numel() for p in trained.model.parameters()),
             "trained_parameters": sum(p.numel() for p in trained.parameters().values()),

@@ -7,9 +7,8 @@ import torch.distributed as dist
 from gptcore import events
 from gptcore.errors import UserError
 from gptcore.inputs import weights_of
-from gptcore.lineage import Lineage, write_lineage
+from gptcore.lineage import write_lineage
 from gptcore.settings import PretrainSettings
-from gptcore.stages import settings_that_matter
 from gptcore.workspace import new_dir, write_atomic
 from gptengine.card import write_card
 from gptengine.context import StageContext
@@ -17,12 +16,11 @@ from gptengine.data.sampler import TokenLoader
 from gptengine.data.shards import Corpus, prepare_corpus
 from gptengine.hf import load_model, save_model
 from gptengine.model import GPT, GPTConfig
-from gptengine.plan import Plan
+from gptengine.plan import Plan, lineage_of
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement, place
 from gptengine.train.duties import History
 from gptengine.train.trainer import GPTTrainer
-from gptengine.versions import versions
 
 #: Between two looks of the processes that wait for the tokenized corpus.
 MARK_POLL_S = 0.2
@@ -145,17 +143,10 @@ def publish(
         "val_loss": history.val_loss,
         "best_val_loss": history.best_val_loss,
     }
-    lineage = Lineage(
-        stage=context.stage.name,
-        run=context.run.name,
-        pipeline=context.profile.name,
-        fingerprint=plan.fingerprint,
-        made=time.time(),
-        parents={kind: context.workspace.relative(path) for kind, path in plan.parents.items()},
-        data=plan.data,
-        settings=settings_that_matter(context.stage, context.profile),
+    lineage = lineage_of(
+        context,
+        plan,
         scores=scores,
-        versions=versions(),
         training={
             "parameters": model.num_parameters(),
             "tokens": history.tokens,

@@ -12,14 +12,12 @@ from gptcore.formats import Problem, TextReader
 from gptcore.formats.files import kind_of_name
 from gptcore.formats.reading import RecordReader
 from gptcore.formats.records import Conversation
-from gptcore.lineage import Lineage, write_lineage
-from gptcore.stages import settings_that_matter
+from gptcore.lineage import write_lineage
 from gptcore.workspace import new_dir
 from gptengine.context import Progress, StageContext
-from gptengine.plan import Plan
+from gptengine.plan import Plan, lineage_of
 from gptengine.report import Report
 from gptengine.tokenizer import BPETokenizer
-from gptengine.versions import versions
 
 #: Text is taken in pieces of this many bytes, evenly from every file.
 PIECE_BYTES = 1 << 18
@@ -53,16 +51,10 @@ def run(context: StageContext, plan: Plan) -> bool:
         tokenizer.save(folder)
         write_lineage(
             folder,
-            Lineage(
-                stage=context.stage.name,
-                run=context.run.name,
-                pipeline=profile.name,
-                fingerprint=plan.fingerprint,
-                made=time.time(),
-                data=plan.data,
-                settings=settings_that_matter(context.stage, profile),
+            lineage_of(
+                context,
+                plan,
                 scores=scores,
-                versions=versions(),
                 training={"seconds": round(time.monotonic() - started, 1)},
             ),
         )

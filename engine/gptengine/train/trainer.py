@@ -11,7 +11,7 @@ from gptcore.control import Command
 from gptcore.profile import check_profile
 from gptcore.settings import PretrainSettings
 from gptengine.data.sampler import TokenLoader
-from gptengine.hf import load_model, save_model
+from gptengine.hf import load_model
 from gptengine.log_lines import log_line
 from gptengine.model import GPT
 from gptengine.tokenizer import BPETokenizer
@@ -126,7 +126,8 @@ class GPTTrainer:
         if history.ended_by == "early stopping" and checkpoint_dir is not None:
             self._go_back_to_best(checkpoint_dir, loop.duties.state.best_step)
         if save_dir is not None and self.placement.is_main and history.ended_by != "stop":
-            self._save_model(Path(save_dir))
+            Path(save_dir).mkdir(parents=True, exist_ok=True)
+            loop.write_model(Path(save_dir))
         return history
 
     def _tell_start(self, total_steps: int, done: int, attempt: int) -> None:
@@ -158,18 +159,6 @@ class GPTTrainer:
         best = folder / f"step-{best_step:08d}"
         if best.is_dir():
             self.model.load_state_dict(load_model(best).state_dict())
-
-    def _save_model(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = self.tokenizer
-        save_model(
-            self.model,
-            folder,
-            eos_id=tokenizer.eos_id if tokenizer else None,
-            pad_id=tokenizer.pad_id if tokenizer else None,
-        )
-        if tokenizer:
-            tokenizer.save(folder, model_max_length=self.model.config.context_length)
 
 
 def _settings(config: dict[str, Any]) -> PretrainSettings:

@@ -26,16 +26,28 @@ def check_device(device: str) -> str:
     return device
 
 
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="latest, the name of a model or run, or a folder.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N",
+        callback=check_device,
+        help="Where to compute; cpu leaves a GPU to the run that holds it.",
+        show_default="auto; cpu while a run holds a GPU",
+    ),
+]
+
+
 def generate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="latest, the name of a model or run, or a folder.",
-            autocompletion=complete_model,
-            show_default=False,
-        ),
-    ],
+    model: ModelArgument,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to go on from; -: read it.")],
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 200,
     temperature: Annotated[
@@ -51,15 +63,7 @@ def generate(
         int | None,
         typer.Option(min=0, help="The same gives the same text.", show_default="another each time"),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|cpu|cuda|cuda:N",
-            callback=check_device,
-            help="Where to compute; cpu leaves a GPU to the run that holds it.",
-            show_default="auto; cpu while a run holds a GPU",
-        ),
-    ] = "",
+    device: DeviceOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -88,15 +92,7 @@ def generate(
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="latest, the name of a model or run, or a folder.",
-            autocompletion=complete_model,
-            show_default=False,
-        ),
-    ],
+    model: ModelArgument,
     data: Annotated[
         list[Path] | None,
         typer.Option(
@@ -108,15 +104,7 @@ def evaluate(
     max_prompts: Annotated[int, typer.Option(min=1, help="Most prompts that are answered.")] = 400,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     batch_size: Annotated[int, typer.Option(min=1, help="Conversations computed at once.")] = 32,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|cpu|cuda|cuda:N",
-            callback=check_device,
-            help="Where to compute; cpu leaves a GPU to the run that holds it.",
-            show_default="auto; cpu while a run holds a GPU",
-        ),
-    ] = "",
+    device: DeviceOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -99,9 +99,7 @@ class Convert(DemoTool):
     @staticmethod
     def _draw_value(rng: Random, part: Part, given: str, wanted: str) -> Arguments:
         while True:
-            value: int | float = rng.randint(2, rng.choice((20, 99, 999)))
-            if rng.random() < 0.1:
-                value = round(rng.randint(1, 20) + rng.randint(1, 9) / 10, 1)
+            value = rng.randint(2, rng.choice((20, 99, 999)))
             # both directions between two units belong to one part
             if part_of(f"{value} {min(given, wanted)} {max(given, wanted)}") == part:
                 return {"value": value, "from": given, "to": wanted}
@@ -124,7 +122,7 @@ class Convert(DemoTool):
 
 
 def _short(value: float) -> str:
-    """A value with two decimals at most; small ones with two digits that count."""
-    decimals = 2 if value == 0 or abs(value) >= 0.1 else 1 - math.floor(math.log10(abs(value)))
+    """A value with one decimal at most; small ones with two digits that count."""
+    decimals = 1 if value == 0 or abs(value) >= 1 else 1 - math.floor(math.log10(abs(value)))
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

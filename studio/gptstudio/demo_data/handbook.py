@@ -9,6 +9,7 @@ import json
 from random import Random
 
 from gptstudio.demo_data.base import Row
+from gptstudio.demo_data.cities import SKIES
 from gptstudio.demo_data.tool_rows import draw_call
 
 #: Conversations on a page of them.
@@ -18,24 +19,41 @@ _PAGE_LISTS = 6
 _LIST_ITEMS = (3, 4, 5, 6)
 
 
-def conversation_page(rows: list[Row]) -> str:
-    """Conversations written down without saying who speaks: questions, calls, results, answers."""
-    return "\n\n".join("\n".join(_lines(row)) for row in rows)
+def conversation_page(rng: Random, rows: list[Row]) -> str:
+    """Conversations written down without saying who speaks: questions, calls, results, answers.
+
+    Weather and times are those of other days, so that an answer is read off its result.
+    """
+    return "\n\n".join("\n".join(_lines(rng, row)) for row in rows)
 
 
-def _lines(row: Row) -> list[str]:
-    lines = []
+def _lines(rng: Random, row: Row) -> list[str]:
+    lines: list[str] = []
+    others: dict[str, str] = {}
     for message in row["messages"]:
         if message["role"] == "system":
             continue
+        words = message["content"]
         if message["role"] == "tool":
-            lines.append(f"{message['name']}: {message['content']}")
+            others[words] = _another_day(rng, message["name"]) or words
+            lines.append(f"{message['name']}: {others[words]}")
             continue
-        if message["content"]:
-            lines.append(message["content"])
+        if message["role"] == "assistant":
+            for result, other in others.items():
+                words = words.replace(result, other)
+            others = {}
+        if words:
+            lines.append(words)
         for call in message.get("tool_calls", ()):
             lines.append(f"{call['function']['name']}({call['function']['arguments']})")
     return lines
+
+
+def _another_day(rng: Random, tool: str) -> str:
+    """A result of a tool that says something else every day; empty for others."""
+    if tool == "weather":
+        return f"{rng.choice(SKIES)}, {rng.randint(2, 35)} C"
+    return f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}" if tool == "clock" else ""
 
 
 def list_page(rng: Random) -> str:

@@ -10,6 +10,8 @@ from gptstudio.demo_data.talk import GREETINGS, THANKS, say, small_talk
 from gptstudio.demo_data.tools import DEMO_TOOLS
 
 TOOLS = tuple(DEMO_TOOLS.values())
+#: How often each is called in training: more often where there is more to copy.
+_SHARES = {"calculator": 5, "weather": 3, "clock": 3, "convert": 6, "look_up": 4}
 
 _SYSTEM = (
     "You are a helpful assistant.",
@@ -46,7 +48,8 @@ def offer(rng: Random, needed: Sequence[DemoTool], missing: Sequence[DemoTool] =
 
 def draw_call(rng: Random, part: Part) -> Call:
     """A call of any tool that `part` owns."""
-    tool = rng.choice(TOOLS)
+    shares = [_SHARES[tool.name] if part == "train" else 1 for tool in TOOLS]
+    [tool] = rng.choices(TOOLS, shares)
     return Call(tool, tool.draw(rng, part))
 
 
@@ -148,12 +151,12 @@ def _nothing_to_call(rng: Random, part: Part) -> _Talk:
 
 
 _KINDS: tuple[tuple[Callable[[Random, Part], _Talk], int], ...] = (
-    (_one_call, 42),
-    (_two_calls, 14),
-    (_follow_up, 13),
+    (_one_call, 31),
+    (_two_calls, 19),
+    (_follow_up, 11),
     (_another_question, 6),
-    (_asked_back, 4),
-    (_with_manners, 5),
-    (_not_offered, 8),
+    (_asked_back, 6),
+    (_with_manners, 4),
+    (_not_offered, 16),
     (_nothing_to_call, 8),
 )

@@ -35,7 +35,7 @@ class DemoSizes:
     conversations: tuple[int, int] = (600, 60)
     instructions: tuple[int, int] = (600, 60)
     preferences: tuple[int, int] = (800, 100)
-    pages: int = 600
+    pages: int = 6000
 
 
 _DEFAULT = DemoSizes()
@@ -159,4 +159,4 @@ def _page(rng: Random, number: int, taken: Collection[str]) -> str:
     if number % _LISTS_EVERY == 0:
         return list_page(rng) + "\n"
     rows = [_free_row("tools", rng, "train", taken) for _ in range(PAGE_ROWS)]
-    return conversation_page(rows) + "\n"
+    return conversation_page(rng, rows) + "\n"
