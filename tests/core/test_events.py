@@ -22,6 +22,7 @@ def test_every_kind_survives_the_way() -> None:
         events.Sample("p", "t\x1b[2J"),
         events.Checkpoint("checkpoints/r/pretrain/step-00000001", "asked"),
         events.Warn("w"),
+        events.Note("n"),
         events.Failure("what", "where", "fix", "memory"),
         events.Answer("id", "stop", "done"),
     ]
