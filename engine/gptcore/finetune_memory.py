@@ -26,6 +26,9 @@ _OTHER_BLOCK = (77, 50)
 #: Bytes of a weight held in 4 bits, its share of the scales included (Dettmers et al. 2023).
 _FOUR_BIT = 0.53
 
+#: Tokens of a long conversation, where nothing says how long they may be.
+USUAL_LENGTH = 2048
+
 #: Rows of logits that TRL computes at a time, and how many copies of them it holds.
 _LOGITS_ROWS, _LOGITS_COPIES = 256, 3
 
@@ -110,7 +113,8 @@ def estimate_finetuning(
         micro_batch: In place of the settings', after memory ran out; 0: theirs.
     """
     half = precision in ("bf16", "fp16") or (precision == "auto" and on_gpu)
-    length = min(settings.context_length or shape.context, shape.context)
+    usual = shape.context if settings.packing else min(shape.context, USUAL_LENGTH)
+    length = min(settings.context_length or usual, shape.context)
     tokens = (micro_batch or settings.micro_batch) * length
     embedding = shape.vocab_size * shape.width * (1 if shape.is_tied else 2)
     trained = shape.parameters

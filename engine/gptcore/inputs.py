@@ -3,6 +3,7 @@
 The engine plans with it, the studio tells with it what is up to date; they must never differ.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -288,10 +289,16 @@ def parent_digests(
     Raises:
         UserError: Its file is missing.
     """
-    return {
-        kind: file_digest(parent_file(path, kind), workspace.cache)
-        for kind, path in parents.items()
-    }
+    return {kind: _parent_digest(workspace, path, kind) for kind, path in parents.items()}
+
+
+def _parent_digest(workspace: Workspace, folder: Path, kind: ParentKind) -> str:
+    """Of one file its own; of a model in shards that of the index and all shards together."""
+    file = parent_file(folder, kind)
+    if not file.name.endswith(".index.json"):
+        return file_digest(file, workspace.cache)
+    files = [file, *sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256("".join(file_digests(files, workspace.cache)).encode()).hexdigest()
 
 
 def parent_file(folder: Path, kind: str) -> Path:

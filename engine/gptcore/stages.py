@@ -93,7 +93,7 @@ STAGES: dict[str, Stage] = {
             settings=("finetune", "data.finetune", "engine.precision"),
             data=("finetune",),
             parents=("tokenizer", "model"),
-            ignored=_without_effect("finetune"),
+            ignored=("data.finetune.max_bad", *_without_effect("finetune")),
         ),
         Stage(
             name="eval",

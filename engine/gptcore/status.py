@@ -34,6 +34,7 @@ class Status(msgspec.Struct, omit_defaults=True):
         loss: Of the last step.
         val_loss: Of the last evaluation.
         tokens_per_s: Of the last step.
+        speeds: The same, of each stage that has trained.
         eta_s: Seconds to go in the stage.
         memory: Peak bytes.
         device: What it computes on.
@@ -58,6 +59,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     loss: float | None = None
     val_loss: float | None = None
     tokens_per_s: float = 0.0
+    speeds: dict[str, float] = {}
     eta_s: float | None = None
     memory: int = 0
     device: str = ""

@@ -19,6 +19,14 @@ from gptengine.trouble import is_out_of_memory
 if TYPE_CHECKING:
     from gptcore.settings import EngineSettings
 
+#: The libraries neither ask the network nor fill the log.
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
 PR_SET_PDEATHSIG = 1
 WORKER_LOCK_TIMEOUT_S = 1.0
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -223,7 +231,9 @@ def see_one_device(engine: "EngineSettings") -> "EngineSettings":
         return engine
     kind, _, number = engine.device.partition(":")
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    visible = names.split(",") if names else [str(index) for index in range(int(number or 0) + 1)]
+    visible = [str(index) for index in range(int(number or 0) + 1)]
+    if names is not None:
+        visible = names.split(",") if names else []
     if int(number or 0) >= len(visible):
         return engine  # there is no such device, as whoever asks for it will say
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(number or 0)]
@@ -239,6 +249,7 @@ def prepare_process(threads: int = 0, processes: int = 1) -> None:
     """
     cores = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = str(threads or max(1, cores // processes))
+    os.environ |= QUIET
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     # A training step frees and asks for the same large blocks again and again. glibc would hand

@@ -8,6 +8,7 @@ from typing import Any
 
 from gptcore.evaluation import TOOL_SCORES, Evaluation, read_evaluation
 from gptcore.lineage import Lineage, read_lineage
+from gptcore.workspace import write_atomic
 
 
 def write_card(folder: Path, name: str) -> None:
@@ -28,7 +29,7 @@ def write_card(folder: Path, name: str) -> None:
     if (evaluation := read_evaluation(folder)) is not None:
         parts.append(_evaluation(evaluation))
     parts += [_settings(lineage), _LIMITS]
-    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+    write_atomic(folder / "README.md", "\n".join(parts), mode=0o644)
 
 
 def _head(name: str, lineage: Lineage, config: Mapping[str, Any]) -> str:
@@ -82,8 +83,10 @@ def _origin(lineage: Lineage) -> str:
             f" {training['held_out_conversations']:,} held out, {training['rows_left_out']:,} rows"
             f" left out; by {training['backend']},"
             f" {training['trained_parameters']:,} parameters trained. Loss on the assistant's words"
-            " only. The adapter is in `adapter/`, merged into the weights here."
+            " only."
         )
+        if training["backend"] != "transformers":
+            amount += " The adapter is in `adapter/`, merged into the weights here."
     rows = ((item.file, f"{item.bytes:,}", item.sha256[:16]) for item in lineage.data)
     return f"""## Where it came from
 

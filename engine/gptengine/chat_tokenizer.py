@@ -54,7 +54,9 @@ class ForeignTokenizer:
                 fix="save it with transformers: AutoTokenizer.from_pretrained(...).save_pretrained",
             )
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # `tokenizers` raises nothing more special
             said = str(error).strip().splitlines()
             raise UserError(

@@ -49,11 +49,6 @@ def start_stage(
     environment = os.environ | {
         "PYTHONSAFEPATH": "1",  # the workspace's datasets/ must not shadow a package
         "PYTHONUNBUFFERED": "1",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
     }
     return subprocess.Popen(
         command,

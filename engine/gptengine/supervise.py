@@ -221,6 +221,7 @@ class Supervisor:
                     status.step = event.step or 0
                     status.loss, status.tokens_per_s = step.loss, step.tokens_per_s
                     status.eta_s, status.memory = step.eta_s, step.memory
+                    status.speeds[status.stage] = step.tokens_per_s
                 case events.Eval() as evaluation:
                     status.val_loss = evaluation.val_loss
                 case events.StageChange(phase="start") as start:
@@ -266,18 +267,20 @@ class Supervisor:
         status, stage = self._status, self._status.stage
         settings = getattr(profile, stage, None)
         if not isinstance(settings, TrainingSettings):
-            failure.fix = f"lower {stage}.batch_size, or free memory"
+            key = {"tokenizer": "tokenizer.max_train_mb"}.get(stage, f"{stage}.batch_size")
+            failure.fix = f"lower {key}, or free memory"
             return False
         size = status.micro_batch or settings.micro_batch
         if size == 1:
             failure.what += f", at {stage}.micro_batch = 1"
             failure.fix = smaller(profile, settings)
             return False
-        status.micro_batch = size // 2
+        batch = settings.batch_size
+        status.micro_batch = next(n for n in range(size // 2, 0, -1) if batch % n == 0)
         status.attempt += 1
         message = (
             f"memory ran out at {stage}.micro_batch = {size}: going on from the last checkpoint"
-            f" with {status.micro_batch} and twice the accumulation, the same batch"
+            f" with {status.micro_batch} and more accumulation, the same batch"
         )
         self._tell(events.Warn(message))
         status.message = message

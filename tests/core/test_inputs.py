@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from gptcore.errors import UserError
-from gptcore.inputs import parent_file, result_with, stage_inputs, taken_from
+from gptcore.inputs import parent_digests, parent_file, result_with, stage_inputs, taken_from
 from gptcore.lineage import DataFile, Lineage, write_lineage
 from gptcore.profile import Profile
 from gptcore.stages import STAGES, fingerprint
+from gptcore.workspace import Workspace
 
 DATA = [DataFile("a.txt", 3, "aa"), DataFile("b/c.md", 5, "cc")]
 
@@ -44,3 +45,15 @@ def test_the_newest_result_with_a_fingerprint_is_found(tmp_path: Path) -> None:
         write_lineage(tmp_path / name, Lineage("tokenizer", name, "p", mark, made))
     assert result_with(tmp_path, wanted) == tmp_path / "new"
     assert result_with(tmp_path, "none") is None
+
+
+def test_a_model_in_shards_stands_for_all_of_them(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    shard = tmp_path / "model-00001-of-00001.safetensors"
+    digests = []
+    for weights in (b"base", b"instruct", b"base"):
+        shard.unlink(missing_ok=True)
+        shard.write_bytes(weights)
+        digests.append(parent_digests(workspace, {"model": tmp_path})["model"])
+    assert digests[0] == digests[2] != digests[1]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.slow
 def test_unsloth_learns_as_peft_does(tmp_path: Path) -> None:
-    measured = compare(tmp_path, steps=20)
+    measured = compare(tmp_path, steps=40)
     peft, unsloth = measured["peft"], measured["unsloth"]
     assert (peft["backend"], unsloth["backend"]) == ("peft", "unsloth")
     assert any("by unsloth" in note for note in unsloth["notes"])

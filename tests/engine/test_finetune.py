@@ -254,7 +254,7 @@ def test_the_rates_on_record_are_those_of_the_schedule(
 ) -> None:
     made = Tuning(folders["gpt2"], tmp_path, max_steps=6, warmup_steps=3)
     used: list[float] = []
-    made.tuning.optimizer().register_step_pre_hook(
+    made.tuning.optimizer().register_step_post_hook(
         lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
     )
     made.run()

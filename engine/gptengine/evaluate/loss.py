@@ -11,6 +11,9 @@ from gptengine.chat_tokenizer import ChatTokenizer, pad_id
 from gptengine.finetune.data import IGNORED, Examples, collate
 from gptengine.train.device import Placement
 
+#: What the logits of a batch may take, with their copy in float32.
+LOGITS_BYTES = 512 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class LossOnText:
@@ -65,8 +68,12 @@ def loss_on(
     """
     order = sorted(range(len(examples)), key=lambda index: -examples.length_of(index))
     nats, tokens, size = 0.0, 0, 0
-    for at in range(0, len(order), batch_size):
-        numbers = order[at : at + batch_size]
+    vocab = model.config.get_text_config().vocab_size
+    at = 0
+    while at < len(order):
+        fits = LOGITS_BYTES // (8 * vocab * examples.length_of(order[at]))
+        numbers = order[at : at + max(1, min(batch_size, fits))]
+        at += len(numbers)
         batch = collate(examples, numbers, pad_id(tokenizer))
         targets = batch.pop("labels")[:, 1:].to(placement.device)  # (batch, time - 1)
         with torch.inference_mode(), placement.autocast():
@@ -80,5 +87,5 @@ def loss_on(
         tokens += int(counted.sum())
         words = [index for index in targets[counted].tolist() if index not in control]
         size += len(tokenizer.decode(words).encode())
-        on_done(min(at + batch_size, len(order)))
+        on_done(at)
     return LossOnText(nats, tokens, size)

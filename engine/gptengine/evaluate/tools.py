@@ -156,8 +156,7 @@ def _count(
 ) -> Iterator[str]:
     """Count one prompt; yields what was wrong."""
     wanted = prompt.wanted.calls
-    exact = _same(answer.calls, wanted) and not answer.problems
-    scores.count("exact", exact)
+    exact = _same(answer.calls, wanted) and not answer.problems and answer.is_complete
     scores.by_function[", ".join(call.name for call in wanted) or "(none)"].append(exact)
     yield from answer.problems
     if answer.calls or answer.problems:
@@ -167,9 +166,12 @@ def _count(
         yield from faults
     if not wanted:
         scores.count("no_call", exact)
-        if not exact:
+        if answer.calls:
             yield "it called, and nothing was to be called"
+        elif not answer.is_complete:
+            yield "its answer does not end"
         return
+    scores.count("exact", exact)
     named = [call.name for call in answer.calls] == [call.name for call in wanted]
     scores.count("function", named)
     if named:
@@ -233,6 +235,6 @@ def _transcript(
     """The conversation with the model's own words in it."""
     messages = list(prompt.conversation.messages[: prompt.turn])
     messages.append(Message("assistant", answer.content, answer.calls))
-    if final is not None and answer.calls == prompt.wanted.calls:
+    if final is not None and _same(answer.calls, prompt.wanted.calls):
         messages += [*prompt.results, Message("assistant", final.content, final.calls)]
     return Transcript(plain(render(messages, prompt.conversation.tools)), problems, prompt.row)

@@ -17,6 +17,7 @@ from gptengine.causal_lm import load_causal_lm, read_config
 from gptengine.chat_tokenizer import ForeignTokenizer
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement
+from gptengine.trouble import is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,11 @@ class Trained:
         return self.net.merge_and_unload()
 
 
-def choose_backend(settings: FinetuneSettings, model_type: str, placement: Placement) -> Backend:
+def choose_backend(settings: FinetuneSettings, placement: Placement) -> Backend:
     """Unsloth where it can be used, else PEFT.
 
     Args:
         settings: With `backend`, `method` and `packing`.
-        model_type: As in the model's config.json.
         placement: Where it will be trained.
 
     Raises:
@@ -107,7 +107,7 @@ def choose_backend(settings: FinetuneSettings, model_type: str, placement: Place
         _check_quantization(placement)
     if settings.backend == "peft":
         return Backend("peft", "as set")
-    obstacle = _unsloth_obstacle(settings, model_type)
+    obstacle = _unsloth_obstacle(settings)
     if not obstacle:
         why = "as set" if settings.backend == "unsloth" else "it is installed"
         return Backend("unsloth", why)
@@ -120,7 +120,7 @@ def choose_backend(settings: FinetuneSettings, model_type: str, placement: Place
     return Backend("peft", obstacle)
 
 
-def _unsloth_obstacle(settings: FinetuneSettings, model_type: str) -> str:
+def _unsloth_obstacle(settings: FinetuneSettings) -> str:
     """Why Unsloth cannot be used; empty: it can."""
     if importlib.util.find_spec("unsloth") is None:
         return "Unsloth is not installed"
@@ -167,8 +167,34 @@ def prepare(
     Raises:
         UserError: It cannot be loaded, or lacks the layers that `targets` names.
     """
-    config = read_config(folder)
-    backend = choose_backend(settings, config.model_type, placement)
+    read_config(folder)  # what is no model is no fault of a backend
+    backend = choose_backend(settings, placement)
+    if backend.name != "unsloth":
+        return _prepared(backend, folder, tokenizer, settings, placement, longest)
+    try:
+        return _prepared(backend, folder, tokenizer, settings, placement, longest)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        said = f"Unsloth cannot take this model: {type(error).__name__}: {error}".splitlines()[0]
+        if settings.backend == "unsloth":
+            raise UserError(
+                said, where=str(folder), fix="--set finetune.backend=peft, which takes more of them"
+            ) from error
+        instead = Backend("peft", said)
+        return _prepared(instead, folder, tokenizer, settings, placement, longest)
+
+
+def _prepared(
+    backend: Backend,
+    folder: Path,
+    tokenizer: BPETokenizer | ForeignTokenizer,
+    settings: FinetuneSettings,
+    placement: Placement,
+    longest: int,
+) -> Trained:
     torch.manual_seed(settings.seed)  # of rows for new tokens
     if backend.name == "unsloth":
         model = _load_with_unsloth(folder, settings, placement, longest)

@@ -1,6 +1,7 @@
 """Conversations to learn from: read, checked, encoded, divided, and put into batches."""
 
 from array import array
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -281,16 +282,14 @@ def pack(lengths: Iterable[int], capacity: int) -> list[list[int]]:
     """
     order = sorted(enumerate(lengths), key=lambda item: (-item[1], item[0]))
     groups: list[list[int]] = []
-    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # groups by the room they have
+    rooms: list[tuple[int, int]] = []  # the room that each group has left, and which it is; sorted
     for index, length in order:
-        room = next((r for r in range(length, capacity + 1) if by_room[r]), None)
-        if room is None:
+        at = bisect_left(rooms, (length, 0))
+        room, group = rooms.pop(at) if at < len(rooms) else (capacity, len(groups))
+        if group == len(groups):
             groups.append([])
-            group, room = len(groups) - 1, capacity
-        else:
-            group = by_room[room].pop()
         groups[group].append(index)
-        by_room[room - length].append(group)
+        insort(rooms, (room - length, group))
     return groups
 
 

@@ -7,6 +7,7 @@ ours, by starting anew at a later step.
 Import it after `gptengine.finetune.backends` has chosen: Unsloth must come before TRL.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,12 +127,15 @@ class Finetuning:
         trainer = _Trainer(
             plan=_Plan(self._batches, first, self.total_steps),
             guard=Guard(settings),
+            rate=lambda: self._rate(self.duties.state.step) / settings.lr,
+            pad=pad_id(self._tokenizer),
             model=self._trained.net,
             args=self._arguments(self.total_steps - first),
             train_dataset=Dataset.from_dict({"number": list(range(count))}),
             data_collator=self._collate,
             processing_class=self._names_of_special_tokens(),
-            optimizers=(self._optimizer, self._schedule(first)),
+            # The rate is set at each step: TRL passes over a schedule's step where it skips one.
+            optimizers=(self._optimizer, LambdaLR(self._optimizer, lambda step: 1.0)),
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
@@ -170,13 +174,6 @@ class Finetuning:
             logging_strategy="no",
             report_to=[],
             disable_tqdm=True,
-        )
-
-    def _schedule(self, first: int) -> LambdaLR:
-        """Our schedule as shares of each group's highest rate, from step `first` on."""
-        return LambdaLR(
-            self._optimizer,
-            lambda step: self._rate(first + step) / self._settings.lr,
         )
 
     def _rate(self, step: int) -> float:
@@ -223,7 +220,9 @@ class Finetuning:
         total, tokens = 0.0, 0
         with self._evaluating():
             for at in range(0, count, settings.micro_batch):
-                numbers = list(range(at, min(at + settings.micro_batch, count)))
+                # Evenly from all of them, so that no file is judged by alone.
+                places = range(at, min(at + settings.micro_batch, count))
+                numbers = [place * len(self._val) // count for place in places]
                 batch = self._batch(self._val, numbers, [])
                 moved = {name: value.to(self._placement.device) for name, value in batch.items()}
                 learned = int((batch["labels"][:, 1:] != -100).sum())
@@ -281,6 +280,8 @@ class _Trainer(SFTTrainer):
     Args:
         plan: Which examples, in order.
         guard: Before each step.
+        rate: The learning rate of the step to come, as a share of each group's highest.
+        pad: Id of the tokens that do not count.
         **options: SFTTrainer's.
     """
 
@@ -289,9 +290,13 @@ class _Trainer(SFTTrainer):
         *,
         plan: _Plan,
         guard: Guard,
+        rate: Callable[[], float],
+        pad: int,
         **options: Any,
     ) -> None:
         self._plan = plan
+        self._rate = rate
+        self._pad = pad
         self._guard = guard
         self._loss = torch.zeros(())
         self._tokens = 0
@@ -304,7 +309,7 @@ class _Trainer(SFTTrainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any) -> Tensor:
         """As TRL's, with the loss and the tokens of the step added up."""
-        self._tokens += inputs["input_ids"].numel()
+        self._tokens += int((inputs["input_ids"] != self._pad).sum())
         loss: Tensor = super().training_step(model, inputs, *args)
         self._loss = self._loss.to(loss.device) + loss.detach()
         return loss
@@ -313,13 +318,19 @@ class _Trainer(SFTTrainer):
         """Nothing: the record has it."""
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        share = self._rate()
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["initial_lr"]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._result = self._guard.admit(parameters, self._loss, tolerant=False)
 
     def take_result(self) -> tuple[StepResult, int]:
         """What became of the step that was just taken, and its tokens; then forget it."""
-        # With fp16 the scaler passes over a step whose gradients overflowed.
-        result = self._result or StepResult(float(self._loss), float("nan"), False)
+        result = self._result
+        if result is None:  # the scaler of fp16 passed over a step whose gradients overflowed
+            result = StepResult(float(self._loss), float("nan"), False)
+            if not math.isfinite(result.loss):
+                self._guard.count_bad(result)
         tokens = self._tokens
         self._loss, self._tokens, self._result = torch.zeros(()), 0, None
         return result, tokens

@@ -1,6 +1,9 @@
 """Stage `eval`: how good the model is, on conversations that it has not learned from."""
 
+import os
+
 from gptcore import events
+from gptcore.errors import UserError
 from gptcore.evaluation import FILE_NAME, write_evaluation
 from gptengine.card import write_card
 from gptengine.context import Progress, StageContext
@@ -16,6 +19,12 @@ def run(context: StageContext, plan: Plan) -> bool:
         True: this stage has no steps to stop between, it ends or raises.
     """
     folder = plan.output
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            "the report cannot be put beside the model",
+            where=str(folder),
+            fix="gptstudio eval MODEL --data FILE prints one and writes nothing",
+        )
     context.report.write(events.StageChange("start", details={"files": len(plan.files)}))
     tellers: dict[str, Progress] = {}
 

@@ -97,10 +97,15 @@ class Guard:
         for parameter in parameters:
             parameter.grad = None  # an optimiser passes over what has no gradient
         if not (tolerant and math.isfinite(result.loss)):
-            self._count_bad(result)
+            self.count_bad(result)
         return result
 
-    def _count_bad(self, result: StepResult) -> None:
+    def count_bad(self, result: StepResult) -> None:
+        """Count a step that was left out.
+
+        Raises:
+            UserError: No more may be.
+        """
         self._bad_steps += 1
         skips, table = self._settings.bad_steps == "skip", self._settings.table
         if skips and self._bad_steps <= self._settings.max_bad_steps:

@@ -173,11 +173,12 @@ def _on(profile: "Profile", device: str) -> "Profile":
 def _measured_speed(
     workspace: Workspace, profile: "Profile", runs: list[Status], *, on_gpu: bool
 ) -> tuple[float, str]:
-    """Tokens a second of the newest run with this model on this kind of device, and its name."""
+    """Speed of pretraining, tokens a second, in the newest run like this one, and its name."""
     from gptcore.profile import read_profile
 
     for run in runs:
-        if not run.tokens_per_s or ("cuda" in run.device) != on_gpu:
+        speed = run.speeds.get("pretrain", 0.0)
+        if not speed or ("cuda" in run.device) != on_gpu:
             continue
         try:
             before = read_profile(workspace.run(run.run).profile)
@@ -185,7 +186,7 @@ def _measured_speed(
             continue  # written by another version
         same = before.model == profile.model and before.engine == profile.engine
         if same and before.pretrain.micro_batch == profile.pretrain.micro_batch:
-            return run.tokens_per_s, run.run
+            return speed, run.run
     return 0.0, ""
 
 

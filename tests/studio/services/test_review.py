@@ -50,13 +50,13 @@ def test_steps_come_from_the_data_where_no_number_is_set(workspace: Workspace) -
 def test_time_is_told_from_a_run_of_the_same_kind_alone(
     workspace: Workspace, profile: Profile
 ) -> None:
-    put_run(workspace, profile, tokens_per_s=1000.0)
+    put_run(workspace, profile, speeds={"pretrain": 1000.0, "finetune": 9.0})
     found = review(workspace, profile)
     assert found.like == "before"
     assert found.seconds == pytest.approx(found.trained_tokens / 1000)
     wider = read_profile(workspace.profiles / "tiny.toml", ["model.emb_dim=64"])
     assert review(workspace, wider).seconds is None
-    put_run(workspace, profile, tokens_per_s=1000.0, device="cuda:0")
+    put_run(workspace, profile, speeds={"pretrain": 1000.0, "finetune": 9.0}, device="cuda:0")
     assert review(workspace, profile).seconds is None
 
 
