@@ -11,6 +11,7 @@ from gptcore.chat_template import chat_template
 from gptcore.conversation import END_OF_TEXT, END_OF_TURN, PAD, SPECIAL_TOKENS
 from gptcore.encoding import TextEncoder
 from gptcore.errors import UserError
+from gptcore.text_tokenizer import text_only
 from gptengine.tokenizer import BPETokenizer
 
 #: What holds a tokenizer, of ours or of transformers'.
@@ -73,7 +74,7 @@ class ForeignTokenizer:
         )
         tokenizer.chat_template = chat_template()
         self._tokenizer = tokenizer
-        self._plain = _without_control(tokenizer.backend_tokenizer.to_str())
+        self._plain = Tokenizer.from_str(text_only(tokenizer.backend_tokenizer.to_str()))
 
     @property
     def vocab_size(self) -> int:
@@ -100,21 +101,6 @@ class ForeignTokenizer:
         if model_max_length:
             self._tokenizer.model_max_length = model_max_length
         self._tokenizer.save_pretrained(folder)
-
-
-def _without_control(content: str) -> Tokenizer:
-    """A tokenizer for spans of text: nothing in them is control, none is the first, none is cut.
-
-    Args:
-        content: The `tokenizer.json` of the whole one.
-    """
-    parts = json.loads(content)
-    parts |= {"added_tokens": [], "truncation": None, "padding": None}
-    before = parts["pre_tokenizer"] or {}
-    for step in [before, *before.get("pretokenizers", ())]:
-        if step.get("prepend_scheme") == "first":  # a control token is always before a span
-            step["prepend_scheme"] = "never"
-    return Tokenizer.from_str(json.dumps(parts))
 
 
 def load_chat_tokenizer(folder: Path) -> BPETokenizer | ForeignTokenizer:

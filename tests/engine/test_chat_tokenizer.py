@@ -244,3 +244,20 @@ def test_a_word_mark_before_text_stands_where_other_programs_have_it(
     for conversation in TALKS:
         ours = encode_conversation(conversation.messages, conversation.tools, tokenizer)
         assert their_ids(theirs, conversation)["input_ids"] == ours.ids
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_control_token_among_the_pieces_of_a_vocabulary_is_not_found_in_text(
+    tmp_path: Path, kind: str
+) -> None:
+    own = OWN_TOKENS[kind]
+    letters = sorted(set("".join(own)) | set("ab "))
+    pieces = [(token, -0.1) for token in own] + [(letter, -9.0) for letter in letters]
+    made = Tokenizer(models.Unigram([("?", -99.0), *pieces], unk_id=0))
+    save_tokenizer(made, kind, tmp_path)
+    tokenizer = ForeignTokenizer(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for token in own:
+        [ids] = tokenizer.encode_batch([f"a {token} b"])
+        assert theirs.convert_tokens_to_ids(token) not in ids
+        assert len(ids) > len("a  b")

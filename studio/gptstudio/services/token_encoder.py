@@ -14,6 +14,7 @@ from gptcore.errors import UserError
 from gptcore.inputs import results_of
 from gptcore.lineage import find_parent
 from gptcore.stages import STAGES
+from gptcore.text_tokenizer import text_only
 from gptcore.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,10 +37,9 @@ class TokenEncoder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._tokenizer = _open(folder / FILE_NAME)
+        self._tokenizer, self._plain = _open(folder / FILE_NAME)
         # A model from elsewhere gets those that it lacks when it is fine-tuned, so here too.
         self._tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-        self._tokenizer.encode_special_tokens = True
         ids = {token: self._tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
         self._controls = {token: index for token, index in ids.items() if index is not None}
 
@@ -51,7 +51,7 @@ class TokenEncoder:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text; half a surrogate pair becomes U+FFFD, as in the engine."""
         sound = [_sound(text) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(sound, add_special_tokens=False)
+        encodings = self._plain.encode_batch_fast(sound, add_special_tokens=False)
         return [list(encoding.ids) for encoding in encodings]
 
     def id_of(self, token: str) -> int:
@@ -103,7 +103,8 @@ def find_tokenizer(workspace: Workspace, pipeline: str, named: str = "") -> Path
     return found
 
 
-def _open(file: Path) -> "Tokenizer":
+def _open(file: Path) -> "tuple[Tokenizer, Tokenizer]":
+    """The whole tokenizer, and the one for spans of text."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -113,7 +114,8 @@ def _open(file: Path) -> "Tokenizer":
             fix="pip install 'gptstudio[engine]'",
         ) from None
     try:
-        return Tokenizer.from_file(str(file))
+        whole = Tokenizer.from_file(str(file))
+        return whole, Tokenizer.from_str(text_only(whole.to_str()))
     except Exception as error:  # the library raises nothing more exact
         raise UserError(
             f"the tokenizer cannot be read: {error}",
