@@ -1,6 +1,7 @@
 """How a model did on held-out data: ``evaluation.json`` in its folder."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,6 +54,7 @@ class Evaluation(msgspec.Struct, frozen=True):
         tools: By the name of a score in `TOOL_SCORES`: how often it was right.
         by_function: By the function that was right: how often the calls were exactly right.
         unusable: Rows that could not be used.
+        settings: The settings that mattered, by dotted key; of a stage.
         transcripts: A few, the first one with a call that was right where there is one.
     """
 
@@ -68,6 +70,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     tools: dict[str, Share] = {}
     by_function: dict[str, Share] = {}
     unusable: int = 0
+    settings: dict[str, Any] = {}
     transcripts: list[Transcript] = []
 
 

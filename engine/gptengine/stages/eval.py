@@ -2,9 +2,12 @@
 
 import os
 
+import msgspec
+
 from gptcore import events
 from gptcore.errors import UserError
 from gptcore.evaluation import FILE_NAME, write_evaluation
+from gptcore.stages import settings_that_matter
 from gptengine.card import write_card
 from gptengine.context import Progress, StageContext
 from gptengine.evaluate.report import evaluate
@@ -43,6 +46,8 @@ def run(context: StageContext, plan: Plan) -> bool:
         fingerprint=plan.fingerprint,
         progress=progress,
     )
+    settings = settings_that_matter(context.stage, context.profile)
+    evaluation = msgspec.structs.replace(evaluation, settings=settings)
     write_evaluation(folder / FILE_NAME, evaluation)
     if (folder / "gptstudio.json").is_file():
         write_card(folder, folder.name)

@@ -116,7 +116,7 @@ class _Look:
         """What differs between then and now."""
         path, made = newest
         if stage.report:
-            return self._changes_of_report(path, parents, data)
+            return self._changes_of_report(stage, path, parents, data)
         reasons = [
             reason
             for kind, parent in parents.items()
@@ -128,13 +128,20 @@ class _Look:
         return reasons + setting_changes(made.settings, now)
 
     def _changes_of_report(
-        self, path: Path, parents: Mapping[ParentKind, Path], data: Sequence[DataFile] | None
+        self,
+        stage: Stage,
+        path: Path,
+        parents: Mapping[ParentKind, Path],
+        data: Sequence[DataFile] | None,
     ) -> list[str]:
         report = read_evaluation(path)
         model = parents.get("model")
         if model is not None and model != path:
             return [f"{self._workspace.relative(model)} has not been evaluated"]
-        return data_changes(report.data, data) if report and data is not None else []
+        if report is None or data is None:
+            return []
+        now = settings_that_matter(stage, self._profile)
+        return data_changes(report.data, data) + setting_changes(report.settings, now)
 
     def _other_parent(self, kind: ParentKind, path: Path, made: Lineage) -> str:
         before, now = made.parents.get(kind, ""), self._workspace.relative(path)

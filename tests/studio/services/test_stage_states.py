@@ -1,5 +1,6 @@
 """What of a pipeline is up to date, what is stale and why; the engine must agree."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gptcore.digests import file_digest
-from gptcore.inputs import parent_file, stage_inputs
+from gptcore.evaluation import FILE_NAME, Evaluation, write_evaluation
+from gptcore.inputs import Pipeline, parent_file, stage_inputs
 from gptcore.lineage import DataFile, Lineage, write_lineage
 from gptcore.profile import Profile, check_profile, read_profile
 from gptcore.stages import STAGES, fingerprint, settings_that_matter
@@ -199,3 +201,46 @@ def test_the_engine_skips_just_what_is_said_to_be_up_to_date(
     assert runs.to_the_end("third", other).state == "done"
     assert conditions(other) == conditions() == ["up to date", "up to date"]
     assert [path.name for path in workspace.tokenizers.iterdir()] == ["first"]
+
+
+def test_an_evaluation_is_stale_where_model_data_or_settings_are_others(
+    workspace: Workspace,
+) -> None:
+    def judged(**settings: object) -> Profile:
+        pipeline = {"stages": ["eval"], "parent": "models/m"}
+        return changed(pipeline=pipeline, eval=settings)
+
+    def state(profile: Profile) -> StageState:
+        [found] = stage_states(workspace, profile)
+        return found
+
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    held_out = workspace.datasets / "held-out.jsonl"
+    held_out.write_text(json.dumps(row))
+    folder = workspace.models / "m"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    write_lineage(folder, Lineage("finetune", "m", "demo", "f", time.time()))
+    profile, stage = judged(max_prompts=10), STAGES["eval"]
+    assert state(profile).condition == "never run"
+    pipeline = Pipeline(workspace, profile)
+    evaluation = Evaluation(
+        model="models/m",
+        fingerprint=pipeline.fingerprint(stage),
+        made=time.time(),
+        data=pipeline.data(stage),
+        loss=1.0,
+        perplexity=2.7,
+        bits_per_byte=1.0,
+        tokens=1,
+        conversations=1,
+        settings=settings_that_matter(stage, profile),
+    )
+    write_evaluation(folder / FILE_NAME, evaluation)
+    assert (state(profile).condition, state(profile).result) == ("up to date", "models/m")
+    assert state(judged(max_prompts=20)).reasons == ("eval.max_prompts 10 -> 20",)
+    held_out.write_text(json.dumps(row) + "\n" + json.dumps(row))
+    assert state(profile).reasons == ("1 file changed: held-out.jsonl",)
+    (folder / "model.safetensors").write_text("other weights")
+    assert state(profile).condition == "stale"
