@@ -75,7 +75,7 @@ def shape_of_folder(folder: Path) -> Shape | None:
     """The shape of the model in a local Hugging Face folder; None where it cannot be told."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        size = _weights_bytes(folder)
         stored = 4 if config.get("dtype", config.get("torch_dtype")) in (None, "float32") else 2
 
         def first(*names: str) -> int:
@@ -93,6 +93,15 @@ def shape_of_folder(folder: Path) -> Shape | None:
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
+
+
+def _weights_bytes(folder: Path) -> int:
+    """Bytes of the weights, in one file or in shards that an index names."""
+    whole = folder / "model.safetensors"
+    if whole.is_file():
+        return whole.stat().st_size
+    index = json.loads((folder / "model.safetensors.index.json").read_bytes())
+    return int(index["metadata"]["total_size"])
 
 
 def estimate_finetuning(

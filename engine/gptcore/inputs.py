@@ -5,7 +5,6 @@ The engine plans with it, the studio tells with it what is up to date; they must
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +49,9 @@ class Pipeline:
         workspace: Where data and results are.
         profile: The pipeline.
         on_bytes: Told how much has been read; what is in the cache of digests is not read.
+
+    Attributes:
+        problems: Files and folders met that look like data and could not be read.
     """
 
     def __init__(
@@ -61,8 +63,45 @@ class Pipeline:
         self._workspace = workspace
         self._profile = profile
         self._on_bytes = on_bytes
+        self._mixes: dict[Mix, list[Path]] = {}
         self._files: dict[str, DataFile] = {}
-        self._data: dict[str, list[DataFile]] = {}
+        self.problems: list[Problem] = []
+
+    def mix_files(self, mix: Mix) -> list[Path]:
+        """The files that a mix takes, by their names and, where they hold rows, by their form.
+
+        Raises:
+            UserError: There are none.
+        """
+        if mix in self._mixes:
+            return self._mixes[mix]
+        settings, forms = getattr(self._profile.data, mix), FORMS[mix]
+        folder = self._workspace.datasets
+        kind: Kind = "data" if forms else "text"
+        problems: list[Problem] = []
+        paths = find_files(folder, kind, settings.include, settings.exclude, problems)
+        self.problems += [problem for problem in problems if problem not in self.problems]
+        taken = [path for path in paths if not forms or _feeds(path, forms)]
+        if not taken:
+            raise UserError(
+                f"none of the {len(paths)} data files holds what the stage {mix} takes:"
+                f" {', '.join(sorted(forms))}",
+                where=str(folder),
+                fix=f"look with gptstudio data list, or change data.{mix}.include",
+            )
+        self._mixes[mix] = taken
+        return taken
+
+    def files(self, stage: Stage) -> list[Path]:
+        """The files under `datasets/` that `stage` would read, each once.
+
+        Raises:
+            UserError: One of its mixes is empty.
+        """
+        found: dict[Path, None] = {}
+        for mix in mixes_of(stage, self._profile.pipeline.stages):
+            found |= dict.fromkeys(self.mix_files(mix))
+        return list(found)
 
     def data(self, stage: Stage) -> list[DataFile]:
         """The files that `stage` would learn from.
@@ -71,15 +110,12 @@ class Pipeline:
             UserError: There are none.
             OSError: One of them cannot be read.
         """
-        if stage.name not in self._data:
-            paths = stage_files(self._workspace, self._profile, stage)
-            names = [str(path.relative_to(self._workspace.datasets)) for path in paths]
-            unread = [name for name in names if name not in self._files]
-            if unread:
-                found = digested(self._workspace, unread, self._on_bytes)
-                self._files |= dict(zip(unread, found, strict=True))
-            self._data[stage.name] = [self._files[name] for name in names]
-        return self._data[stage.name]
+        datasets = self._workspace.datasets
+        names = [str(path.relative_to(datasets)) for path in self.files(stage)]
+        if unread := [name for name in names if name not in self._files]:
+            found = digested(self._workspace, unread, self._on_bytes)
+            self._files |= dict(zip(unread, found, strict=True))
+        return [self._files[name] for name in names]
 
     def parents(self, stage: Stage) -> dict[ParentKind, Path]:
         """What `stage` would start from.
@@ -122,54 +158,7 @@ class Pipeline:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def stage_files(
-    workspace: Workspace,
-    profile: "Profile",
-    stage: Stage,
-    problems: list[Problem] | None = None,
-) -> list[Path]:
-    """The files under `datasets/` that a stage would read, each once.
-
-    Args:
-        workspace: Where they are.
-        profile: Which mixes them.
-        stage: The stage.
-        problems: Files and folders that look like data and could not be read are added here.
-
-    Raises:
-        UserError: One of its mixes is empty.
-    """
-    found: dict[Path, None] = {}
-    for mix in mixes_of(stage, profile.pipeline.stages):
-        found |= dict.fromkeys(mix_files(workspace, profile, mix, problems))
-    return list(found)
-
-
-def mix_files(
-    workspace: Workspace, profile: "Profile", mix: Mix, problems: list[Problem] | None = None
-) -> list[Path]:
-    """The files that a mix takes, by their names and, where they hold rows, by their form.
-
-    Raises:
-        UserError: There are none.
-    """
-    settings = getattr(profile.data, mix)
-    forms = FORMS[mix]
-    kind: Kind = "data" if forms else "text"
-    paths = find_files(workspace.datasets, kind, settings.include, settings.exclude, problems)
-    taken = [path for path in paths if not forms or _feeds(path, path.stat().st_mtime_ns, forms)]
-    if not taken:
-        raise UserError(
-            f"none of the {len(paths)} data files holds what the stage {mix} takes:"
-            f" {', '.join(sorted(forms))}",
-            where=str(workspace.datasets),
-            fix=f"look with gptstudio data list, or change data.{mix}.include",
-        )
-    return taken
-
-
-@cache
-def _feeds(path: Path, _changed: int, forms: frozenset[Form]) -> bool:
+def _feeds(path: Path, forms: frozenset[Form]) -> bool:
     """Whether a file holds rows of one of `forms`, or none that can be told."""
     seen: set[Form] = set()
     for number, item in enumerate(RecordReader(path)):

@@ -4,15 +4,19 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from gptcore import control, events
 from gptcore.control import Command
 from gptcore.profile import Profile
+from gptcore.settings import TrainingSettings
 from gptcore.stages import Stage
 from gptcore.workspace import RunPaths, Workspace
 from gptengine.report import Report
 
 POLL_S = 0.1
+
+Training = TypeVar("Training", bound=TrainingSettings)
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error
@@ -51,6 +55,12 @@ class StageContext:
     def checkpoints(self) -> Path:
         """Where this stage's checkpoints go."""
         return self.workspace.checkpoints(self.run.name, self.stage.name)
+
+    def training(self, settings: Training) -> Training:
+        """The settings of a training, with the micro-batch that memory allowed."""
+        if not self.micro_batch:
+            return settings
+        return settings.model_copy(update={"micro_batch": self.micro_batch})
 
     def obey_signals(self) -> None:
         """Treat SIGTERM and SIGINT as a stop command."""

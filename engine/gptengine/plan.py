@@ -1,9 +1,7 @@
 """What a stage will read, what its result would be called, and whether there is one already."""
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,11 +19,10 @@ from gptcore.inputs import (
     stage_inputs,
     taken_from,
 )
-from gptcore.lineage import DataFile, Lineage
-from gptcore.stages import STAGES, ParentKind, fingerprint, settings_that_matter
+from gptcore.lineage import DataFile
+from gptcore.stages import STAGES, ParentKind, fingerprint
 from gptcore.workspace import RunPaths, write_atomic
 from gptengine.context import StageContext
-from gptengine.versions import versions
 
 
 class Parent(msgspec.Struct, frozen=True):
@@ -108,36 +105,6 @@ def make_plan(context: StageContext) -> Plan:
         existing=result_with(folder, stage_fingerprint, reported_on),
         parents=folders,
         warnings=warnings,
-    )
-
-
-def lineage_of(
-    context: StageContext,
-    plan: Plan,
-    *,
-    scores: dict[str, float | None],
-    training: dict[str, Any],
-) -> Lineage:
-    """Where the result of a stage comes from.
-
-    Args:
-        context: Of the stage.
-        plan: Its inputs.
-        scores: What was measured.
-        training: How it was trained.
-    """
-    return Lineage(
-        stage=context.stage.name,
-        run=context.run.name,
-        pipeline=context.profile.name,
-        fingerprint=plan.fingerprint,
-        made=time.time(),
-        parents={kind: context.workspace.relative(path) for kind, path in plan.parents.items()},
-        data=plan.data,
-        settings=settings_that_matter(context.stage, context.profile),
-        scores=scores,
-        versions=versions(),
-        training=training,
     )
 
 

@@ -354,13 +354,15 @@ class Supervisor:
 
 def smaller(profile: Profile, settings: TrainingSettings) -> str:
     """What to change where not even one sequence at a time fits."""
-    table, length = settings.table, profile.model.context_length
-    key, others = "model.context_length", "fewer model.n_layers"
+    table, key = settings.table, "model.context_length"
+    length, other = profile.model.context_length, "fewer model.n_layers"
     if isinstance(settings, FinetuneSettings):
-        length = settings.context_length or length
-        key, others = "finetune.context_length", "finetune.method = qlora"
+        key, length = "finetune.context_length", settings.context_length
+        lighter = {"full": "finetune.method = lora", "lora": "finetune.method = qlora"}
+        other = lighter.get(settings.method, "a smaller model")
     first = "" if settings.gradient_checkpointing else f"{table}.gradient_checkpointing = true, "
-    return f"set {first}{key} = {length // 2} in place of {length}, or {others}"
+    lower = f"{key} = {length // 2} in place of {length}" if length else f"{key} below the model's"
+    return f"set {first}{lower}, or {other}"
 
 
 def main() -> int:

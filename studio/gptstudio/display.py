@@ -153,7 +153,8 @@ def amount_done(view: RunView) -> tuple[str, float | None]:
     if view.progress is not None:
         progress = view.progress
         share = progress.done / progress.total if progress.total > 0 else None
-        digits = 0 if progress.total >= 100 else 1 if progress.total >= 10 else 2
+        counted = progress.done == int(progress.done) and progress.total == int(progress.total)
+        digits = 0 if counted or progress.total >= 100 else 1 if progress.total >= 10 else 2
         shown = f"{progress.done:,.{digits}f}/{progress.total:,.{digits}f}"
         words = [clean(progress.what)]
         if share is not None:

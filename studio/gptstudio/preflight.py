@@ -31,8 +31,7 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
     Raises:
         UserError: It has not; the message names the setting or command that helps.
     """
-    from gptcore.formats import Problem
-    from gptcore.inputs import stage_files
+    from gptcore.inputs import Pipeline
     from gptcore.stages import STAGES
 
     for folder in (workspace.root, workspace.logs):
@@ -42,10 +41,10 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
                 where=str(folder),
                 fix="choose another with --workspace, or change its owner or mode",
             )
-    problems: list[Problem] = []
+    pipeline = Pipeline(workspace, profile)
     for name in profile.pipeline.performed:
-        stage_files(workspace, profile, STAGES[name], problems)
-    problems = list(dict.fromkeys(problems))
+        pipeline.files(STAGES[name])
+    problems = pipeline.problems
     parent = _check_parent(workspace, profile)
     _check_libraries(profile)
     devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)

@@ -93,6 +93,8 @@ class RunView:
             case events.Checkpoint():
                 why = f" ({clean(payload.why)})" if payload.why else ""
                 return News(f"{_at(event)}checkpoint {clean(payload.path)}{why}")
+            case events.Note():
+                return News(clean(payload.message))
             case events.Warn():
                 self._warned = payload.message
                 return News(f"warning: {clean(payload.message)}", "warning")

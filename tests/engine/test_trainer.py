@@ -181,6 +181,7 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path: Path) -> None:
     history = trainer.train(batches(2), held_out, checkpoint_dir=tmp_path)
     assert history.ended_by == "early stopping"
     assert history.val_losses[-1] > (history.best_val_loss or 0)
+    assert history.val_loss == history.best_val_loss
     inputs, targets = held_out[0]
     assert float(gpt.loss(inputs, targets).detach()) == pytest.approx(
         history.best_val_loss, rel=1e-4

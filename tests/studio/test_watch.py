@@ -13,7 +13,7 @@ from gptcore.control import FileLock
 from gptcore.journal import JournalWriter
 from gptcore.status import Status, write_status
 from gptcore.workspace import RunPaths, Workspace
-from gptstudio.display import LiveDisplay, PlainDisplay, live_lines
+from gptstudio.display import LiveDisplay, PlainDisplay, amount_done, live_lines
 from gptstudio.run_view import RunView
 from gptstudio.watch import follow
 
@@ -91,6 +91,25 @@ def test_torn_lines_and_unknown_kinds_are_passed_over(recorder: Recorder) -> Non
     recorder.write(events.Warn("two"))
     news = list(RunView().follow(events.EventReader(recorder.run.events)))
     assert [each.text for each in news] == ["warning: one", "warning: two"]
+
+
+def test_a_note_is_news(recorder: Recorder) -> None:
+    recorder.write(events.Note("fine-tuning by peft: \x1b[31mas set"))
+    (news,) = RunView().follow(events.EventReader(recorder.run.events))
+    assert news.text.startswith("fine-tuning by peft: ")
+    assert "\x1b" not in news.text
+
+
+def test_what_is_counted_has_no_decimals(recorder: Recorder) -> None:
+    view = RunView()
+    for done, total, shown in (
+        (32, 60, "32/60"),
+        (3.25, 7.5, "3.25/7.50"),
+        (12.5, 60, "12.5/60.0"),
+    ):
+        recorder.write(events.Progress("reading", done, total, "of them"))
+        list(view.follow(events.EventReader(recorder.run.events)))
+        assert amount_done(view)[0] == f"reading  {shown} of them"
 
 
 def test_what_lies_before_is_not_news_but_counts(recorder: Recorder) -> None:

@@ -61,28 +61,62 @@ class Answerer:
         ]
         done = 0
         for places in batches:
-            written = self._write([prompts[at] for at in places])
+            written = write(
+                self._model,
+                self._tokenizer,
+                self._placement,
+                [prompts[at] for at in places],
+                context=self._context,
+                max_tokens=self._max_tokens,
+            )
             for at, ids in zip(places, written, strict=True):
                 answers[at] = parse_answer(ids, self._control, self._tokenizer.decode)
             done += len(places)
             on_done(done)
         return answers
 
-    def _write(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        width = max(map(len, prompts))
-        pad, device = pad_id(self._tokenizer), self._placement.device
-        ids = torch.full((len(prompts), width), pad)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        with torch.inference_mode(), self._placement.autocast():
-            written = self._model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=min(self._max_tokens, self._context - width),
-                do_sample=False,
-                eos_token_id=end_ids(self._tokenizer),
-                pad_token_id=pad,
-            )
-        return [row.tolist() for row in written[:, width:]]
+
+def write(
+    model: Any,
+    tokenizer: ChatTokenizer,
+    placement: Placement,
+    prompts: Sequence[Sequence[int]],
+    *,
+    context: int,
+    max_tokens: int,
+) -> list[list[int]]:
+    """What the model goes on with, at its likeliest token, until it ends or the context is full.
+
+    Args:
+        model: A causal LM of transformers.
+        tokenizer: Its own.
+        placement: Where it is.
+        prompts: Ids of each; padded at the left to one length.
+        context: Tokens that the model can see.
+        max_tokens: Most that are written.
+
+    Returns:
+        Ids for each prompt; after a turn's end they may be padding. None where a prompt leaves no
+        room.
+    """
+    width = max(map(len, prompts))
+    room = min(max_tokens, context - width)
+    if room < 1:
+        return [[] for _ in prompts]
+    pad, device = pad_id(tokenizer), placement.device
+    ids = torch.full((len(prompts), width), pad)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    # Not inference mode: a training that goes on may not meet tensors made under it.
+    with torch.no_grad(), placement.autocast():
+        written = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=room,
+            do_sample=False,
+            eos_token_id=end_ids(tokenizer),
+            pad_token_id=pad,
+        )
+    return [row.tolist() for row in written[:, width:]]

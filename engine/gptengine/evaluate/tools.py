@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gptcore.answers import Answer
 from gptcore.conversation import plain, render
@@ -186,14 +187,23 @@ def _count(
 
 
 def _same(calls: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
-    """Whether they are the same in JSON, where `true` is not 1."""
+    """Whether they are the same in JSON, where `true` is not 1, and 5.0 is 5."""
     return [(call.name, _text(call)) for call in calls] == [
         (call.name, _text(call)) for call in wanted
     ]
 
 
 def _text(call: ToolCall) -> str:
-    return json.dumps(call.arguments, sort_keys=True)
+    return json.dumps(_numbers_as_one(call.arguments), sort_keys=True)
+
+
+def _numbers_as_one(value: Any) -> Any:
+    """A JSON value with whole numbers written as integers."""
+    if isinstance(value, dict):
+        return {key: _numbers_as_one(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers_as_one(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _fault(prompt: Prompt, call: ToolCall) -> str:

@@ -42,6 +42,7 @@ class Trained:
         backend: Which library put the adapters in.
         folder: Where the model came from.
         trains_embedding: Whether the token embedding is trained along with the adapters.
+        details: For the record's start of the stage.
     """
 
     net: Any

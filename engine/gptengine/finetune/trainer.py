@@ -32,7 +32,8 @@ from gptcore.conversation import plain, render
 from gptcore.encoding import encode_spans
 from gptcore.formats.records import Message
 from gptcore.settings import FinetuneSettings
-from gptengine.chat_tokenizer import ChatTokenizer, end_ids, pad_id
+from gptengine.chat_tokenizer import ChatTokenizer, pad_id
+from gptengine.evaluate.answering import write
 from gptengine.finetune.backends import Trained
 from gptengine.finetune.data import ChatBatches, Examples, collate, collate_packed, pack
 from gptengine.train.device import Placement
@@ -50,7 +51,7 @@ class Finetuning:
         placement: Device and precision.
         train: To learn from.
         val: Held out; may be empty.
-        longest: Tokens of a sequence, for packing.
+        longest: Tokens of a sequence, for packing and samples.
         recorder: Told of every step, evaluation, sample and checkpoint.
         requests: Asked between steps for commands.
         checkpoint_dir: Where checkpoints go; None: nowhere.
@@ -78,6 +79,7 @@ class Finetuning:
         self._placement = placement
         self._train = train
         self._val = val
+        self._longest = longest
         self._scratch = scratch
         lengths = train.lengths
         self._packs = pack(lengths.tolist(), longest) if settings.packing else []
@@ -119,6 +121,7 @@ class Finetuning:
             best = self._checkpoint_dir / f"step-{self.duties.state.best_step:08d}"
             if best.is_dir():
                 self._trained.load(best)
+                history.val_loss = history.best_val_loss
         return history
 
     def _new_trainer(self) -> "_Trainer":
@@ -214,7 +217,7 @@ class Finetuning:
         self._tokenizer.save(folder)
 
     def evaluate(self) -> tuple[float, int] | None:
-        """Mean loss of the assistant's words in the first held-out conversations."""
+        """Mean loss of the assistant's words in held-out conversations, evenly chosen."""
         settings = self._settings
         count = min(len(self._val), settings.eval_batches * settings.micro_batch)
         total, tokens = 0.0, 0
@@ -236,15 +239,15 @@ class Finetuning:
         spans = render(prompt, goes_on=True)
         ids = [index for piece in encode_spans(spans, self._tokenizer) for index in piece]
         with self._evaluating():
-            written = self._trained.net.generate(
-                input_ids=torch.tensor([ids], device=self._placement.device),
-                attention_mask=torch.ones(1, len(ids), dtype=torch.long).to(self._placement.device),
-                max_new_tokens=self._settings.sample_tokens,
-                do_sample=False,
-                eos_token_id=end_ids(self._tokenizer),
-                pad_token_id=pad_id(self._tokenizer),
+            (written,) = write(
+                self._trained.net,
+                self._tokenizer,
+                self._placement,
+                [ids],
+                context=self._longest,
+                max_tokens=self._settings.sample_tokens,
             )
-        text = self._tokenizer.decode(written[0, len(ids) :].tolist())
+        text = self._tokenizer.decode(written)
         return events.Sample(prompt=plain(spans), text=text)
 
     @contextmanager

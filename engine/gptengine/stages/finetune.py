@@ -6,10 +6,7 @@ from pathlib import Path
 from gptcore import events
 from gptcore.errors import UserError
 from gptcore.inputs import weights_of
-from gptcore.lineage import write_lineage
 from gptcore.settings import FinetuneSettings
-from gptcore.workspace import new_dir
-from gptengine.card import write_card
 from gptengine.causal_lm import context_length_of
 from gptengine.chat_tokenizer import (
     ForeignTokenizer,
@@ -19,7 +16,8 @@ from gptengine.chat_tokenizer import (
 from gptengine.context import StageContext
 from gptengine.finetune.backends import Trained, prepare
 from gptengine.finetune.data import ChatData, check_share, read_chat_data
-from gptengine.plan import Plan, lineage_of
+from gptengine.plan import Plan
+from gptengine.publish import publish
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train import checkpoint
 from gptengine.train.device import Placement, place
@@ -36,7 +34,7 @@ def run(context: StageContext, plan: Plan) -> bool:
         Whether it came to its end; False where a stop command ended it.
     """
     folder = plan.parents["model"]
-    settings = effective_settings(context)
+    settings = context.training(context.profile.finetune)
     tokenizer = load_chat_tokenizer(folder)
     longest = longest_of(settings, folder)
     data = read(context, plan, tokenizer, longest)
@@ -51,16 +49,24 @@ def run(context: StageContext, plan: Plan) -> bool:
     if stopped:
         context.report.write(events.StageChange("stopped"))
     else:
-        publish(context, plan, trained, tokenizer, data, history, placement, longest)
+        publish(
+            context,
+            plan,
+            lambda folder: write_model(folder, trained, tokenizer, longest),
+            scores=history.scores(),
+            training={
+                **history.facts(),
+                "parameters": sum(p.numel() for p in trained.model.parameters()),
+                "trained_parameters": sum(p.numel() for p in trained.parameters().values()),
+                "backend": trained.backend.name,
+                "embedding_trained": trained.trains_embedding,
+                "device": placement.describe(),
+                "conversations": len(data.train),
+                "held_out_conversations": len(data.val),
+                "rows_left_out": data.bad,
+            },
+        )
     return not stopped
-
-
-def effective_settings(context: StageContext) -> FinetuneSettings:
-    """The profile's, with the micro-batch that memory allowed."""
-    settings = context.profile.finetune
-    if not context.micro_batch:
-        return settings
-    return settings.model_copy(update={"micro_batch": context.micro_batch})
 
 
 def longest_of(settings: FinetuneSettings, folder: Path) -> int:
@@ -129,7 +135,7 @@ def train(
     """Train from the start, or from the newest sound checkpoint."""
     from gptengine.finetune.trainer import Finetuning  # after the backend: Unsloth precedes TRL
 
-    settings = effective_settings(context)
+    settings = context.training(context.profile.finetune)
     tuning = Finetuning(
         trained,
         tokenizer,
@@ -167,50 +173,15 @@ def train(
     return tuning.run()
 
 
-def publish(
-    context: StageContext,
-    plan: Plan,
-    trained: Trained,
-    tokenizer: BPETokenizer | ForeignTokenizer,
-    data: ChatData,
-    history: History,
-    placement: Placement,
-    longest: int,
+def write_model(
+    folder: Path, trained: Trained, tokenizer: BPETokenizer | ForeignTokenizer, longest: int
 ) -> None:
-    """Write the model folder: merged weights, the adapter beside them, tokenizer, card, lineage."""
-    scores: dict[str, float | None] = {
-        "train_loss": history.train_loss,
-        "val_loss": history.val_loss,
-        "best_val_loss": history.best_val_loss,
-    }
-    lineage = lineage_of(
-        context,
-        plan,
-        scores=scores,
-        training={
-            "parameters": sum(p.numel() for p in trained.model.parameters()),
-            "trained_parameters": sum(p.numel() for p in trained.parameters().values()),
-            "backend": trained.backend.name,
-            "embedding_trained": trained.trains_embedding,
-            "tokens": history.tokens,
-            "seconds": round(history.seconds, 1),
-            "ended_by": history.ended_by,
-            "device": placement.describe(),
-            "conversations": len(data.train),
-            "held_out_conversations": len(data.val),
-            "rows_left_out": data.bad,
-        },
-    )
-    with new_dir(plan.output) as folder:
-        if trained.has_adapters:
-            trained.save(folder / ADAPTER)
-        merged = trained.merge()
-        for name, value in generation_settings(tokenizer).items():
-            setattr(merged.generation_config, name, value)
-        merged.config.use_cache = True  # training switches it off
-        merged.save_pretrained(folder)
-        tokenizer.save(folder, model_max_length=longest)
-        write_lineage(folder, lineage)
-        write_card(folder, plan.output.name)
-    output = context.workspace.relative(plan.output)
-    context.report.write(events.StageChange("end", output=output, scores=scores))
+    """Merged weights, the adapter beside them, and the tokenizer; `trained` is used up."""
+    if trained.has_adapters:
+        trained.save(folder / ADAPTER)
+    merged = trained.merge()
+    for name, value in generation_settings(tokenizer).items():
+        setattr(merged.generation_config, name, value)
+    merged.config.use_cache = True  # training switches it off
+    merged.save_pretrained(folder)
+    tokenizer.save(folder, model_max_length=longest)

@@ -1,25 +1,23 @@
 """Stage `pretrain`: a GPT learns to continue raw text."""
 
 import time
+from pathlib import Path
 
 import torch.distributed as dist
 
 from gptcore import events
 from gptcore.errors import UserError
 from gptcore.inputs import weights_of
-from gptcore.lineage import write_lineage
-from gptcore.settings import PretrainSettings
-from gptcore.workspace import new_dir, write_atomic
-from gptengine.card import write_card
+from gptcore.workspace import write_atomic
 from gptengine.context import StageContext
 from gptengine.data.sampler import TokenLoader
 from gptengine.data.shards import Corpus, prepare_corpus
 from gptengine.hf import load_model, save_model
 from gptengine.model import GPT, GPTConfig
-from gptengine.plan import Plan, lineage_of
+from gptengine.plan import Plan
+from gptengine.publish import publish
 from gptengine.tokenizer import BPETokenizer
-from gptengine.train.device import Placement, place
-from gptengine.train.duties import History
+from gptengine.train.device import place
 from gptengine.train.trainer import GPTTrainer
 
 #: Between two looks of the processes that wait for the tokenized corpus.
@@ -34,7 +32,7 @@ def run(context: StageContext, plan: Plan) -> bool:
     """
     profile = context.profile
     tokenizer = BPETokenizer.load(plan.parents["tokenizer"])
-    settings = effective_settings(context)
+    settings = context.training(profile.pretrain)
     corpus = tokenize(context, plan, tokenizer)
     placement = place(profile.engine)
     model = build_model(context, plan, tokenizer)
@@ -67,18 +65,23 @@ def run(context: StageContext, plan: Plan) -> bool:
         if stopped:
             context.report.write(events.StageChange("stopped"))
         else:
-            publish(context, plan, model, tokenizer, corpus, history, placement)
+            publish(
+                context,
+                plan,
+                lambda folder: write_model(folder, model, tokenizer),
+                scores=history.scores(),
+                training={
+                    **history.facts(),
+                    "parameters": model.num_parameters(),
+                    "device": placement.describe(),
+                    "train_tokens": len(corpus.train),
+                    "held_out_tokens": len(corpus.val),
+                    "held_out_by": corpus.held_out_by,
+                },
+            )
     if placement.world_size > 1:
         dist.destroy_process_group()
     return not stopped
-
-
-def effective_settings(context: StageContext) -> PretrainSettings:
-    """The profile's, with the micro-batch that memory allowed."""
-    settings = context.profile.pretrain
-    if not context.micro_batch:
-        return settings
-    return settings.model_copy(update={"micro_batch": context.micro_batch})
 
 
 def tokenize(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> Corpus:
@@ -128,40 +131,7 @@ def build_model(context: StageContext, plan: Plan, tokenizer: BPETokenizer) -> G
     return GPT(GPTConfig.from_dict({**shape, "vocab_size": tokenizer.vocab_size}))
 
 
-def publish(
-    context: StageContext,
-    plan: Plan,
-    model: GPT,
-    tokenizer: BPETokenizer,
-    corpus: Corpus,
-    history: History,
-    placement: Placement,
-) -> None:
-    """Write the model folder: weights, tokenizer, card, lineage."""
-    scores: dict[str, float | None] = {
-        "train_loss": history.train_loss,
-        "val_loss": history.val_loss,
-        "best_val_loss": history.best_val_loss,
-    }
-    lineage = lineage_of(
-        context,
-        plan,
-        scores=scores,
-        training={
-            "parameters": model.num_parameters(),
-            "tokens": history.tokens,
-            "seconds": round(history.seconds, 1),
-            "ended_by": history.ended_by,
-            "device": placement.describe(),
-            "train_tokens": len(corpus.train),
-            "held_out_tokens": len(corpus.val),
-            "held_out_by": corpus.held_out_by,
-        },
-    )
-    with new_dir(plan.output) as folder:
-        save_model(model, folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
-        tokenizer.save(folder, model_max_length=model.config.context_length)
-        write_lineage(folder, lineage)
-        write_card(folder, plan.output.name)
-    output = context.workspace.relative(plan.output)
-    context.report.write(events.StageChange("end", output=output, scores=scores))
+def write_model(folder: Path, model: GPT, tokenizer: BPETokenizer) -> None:
+    """Weights and tokenizer, as transformers reads them."""
+    save_model(model, folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
+    tokenizer.save(folder, model_max_length=model.config.context_length)

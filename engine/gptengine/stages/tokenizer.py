@@ -12,10 +12,9 @@ from gptcore.formats import Problem, TextReader
 from gptcore.formats.files import kind_of_name
 from gptcore.formats.reading import RecordReader
 from gptcore.formats.records import Conversation
-from gptcore.lineage import write_lineage
-from gptcore.workspace import new_dir
 from gptengine.context import Progress, StageContext
-from gptengine.plan import Plan, lineage_of
+from gptengine.plan import Plan
+from gptengine.publish import publish
 from gptengine.report import Report
 from gptengine.tokenizer import BPETokenizer
 
@@ -46,20 +45,13 @@ def run(context: StageContext, plan: Plan) -> bool:
             f"the data gave {tokenizer.vocab_size:,} of the {profile.model.vocab_size:,} tokens"
             " of model.vocab_size; the model takes what there are"
         )
-    scores: dict[str, float | None] = {"vocab_size": tokenizer.vocab_size}
-    with new_dir(plan.output) as folder:
-        tokenizer.save(folder)
-        write_lineage(
-            folder,
-            lineage_of(
-                context,
-                plan,
-                scores=scores,
-                training={"seconds": round(time.monotonic() - started, 1)},
-            ),
-        )
-    output = context.workspace.relative(plan.output)
-    report.write(events.StageChange("end", output=output, scores=scores))
+    publish(
+        context,
+        plan,
+        tokenizer.save,
+        scores={"vocab_size": tokenizer.vocab_size},
+        training={"seconds": round(time.monotonic() - started, 1)},
+    )
     return True
 
 

@@ -72,7 +72,7 @@ class History:
         eval_steps: Numbers of the steps after which there was an evaluation.
         val_losses: Loss on held-out data at each.
         train_loss: Of the last step, also where an earlier attempt took it.
-        val_loss: Of the last evaluation, likewise.
+        val_loss: Of the last evaluation, likewise; of the best, where the weights went back to it.
         best_val_loss: The lowest of all.
         tokens: Trained on, in all.
         seconds: Spent in steps.
@@ -89,6 +89,22 @@ class History:
     tokens: int = 0
     seconds: float = 0.0
     ended_by: str = "steps"
+
+    def scores(self) -> dict[str, float | None]:
+        """The losses, for the lineage."""
+        return {
+            "train_loss": self.train_loss,
+            "val_loss": self.val_loss,
+            "best_val_loss": self.best_val_loss,
+        }
+
+    def facts(self) -> dict[str, float | str]:
+        """What it took, for the lineage."""
+        return {
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "ended_by": self.ended_by,
+        }
 
 
 @dataclass(frozen=True, slots=True)

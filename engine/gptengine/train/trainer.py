@@ -124,7 +124,7 @@ class GPTTrainer:
         self._tell_start(total_steps, loop.duties.state.step, attempt)
         history = loop.run()
         if history.ended_by == "early stopping" and checkpoint_dir is not None:
-            self._go_back_to_best(checkpoint_dir, loop.duties.state.best_step)
+            self._go_back_to_best(checkpoint_dir, loop.duties.state.best_step, history)
         if save_dir is not None and self.placement.is_main and history.ended_by != "stop":
             Path(save_dir).mkdir(parents=True, exist_ok=True)
             loop.write_model(Path(save_dir))
@@ -155,10 +155,11 @@ class GPTTrainer:
             message = f"{number} checkpoints of an earlier training were removed from {folder}"
             self._recorder.write(events.Warn(message))
 
-    def _go_back_to_best(self, folder: Path, best_step: int) -> None:
+    def _go_back_to_best(self, folder: Path, best_step: int, history: History) -> None:
         best = folder / f"step-{best_step:08d}"
         if best.is_dir():
             self.model.load_state_dict(load_model(best).state_dict())
+            history.val_loss = history.best_val_loss
 
 
 def _settings(config: dict[str, Any]) -> PretrainSettings:

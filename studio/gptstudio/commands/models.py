@@ -101,9 +101,17 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    max_prompts: Annotated[int, typer.Option(min=1, help="Most prompts that are answered.")] = 400,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
-    batch_size: Annotated[int, typer.Option(min=1, help="Conversations computed at once.")] = 32,
+    max_prompts: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most prompts that are answered.", show_default="400"),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.", show_default="128")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Conversations computed at once.", show_default="32"),
+    ] = None,
     device: DeviceOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     workspace: WorkspaceOption = None,
@@ -120,6 +128,20 @@ def evaluate(
 
     place = Workspace.locate(workspace)
     folder = find_model(place, model)
+    options = {
+        "--max-prompts": max_prompts,
+        "--max-tokens": max_tokens,
+        "--batch-size": batch_size,
+        "--device": device or None,
+    }
+    how = {name: str(value) for name, value in options.items() if value is not None}
+    if how and not data:
+        raise UserError(
+            "that says how to judge, and there is nothing to judge by",
+            where=", ".join(how),
+            fix="name held-out conversations with --data FILE",
+        )
+    how.setdefault("--device", "cpu" if gpu_is_held(place) else "auto")
     for path in data or []:
         if not path.is_file():
             raise UserError("there is no such file", where=str(path), fix="name a data file")
@@ -131,9 +153,7 @@ def evaluate(
             words = [python, "-m", "gptengine", "eval", str(folder.resolve())]
             words += ["--name", place.relative(folder), "--output", str(where / FILE_NAME)]
             words += [word for path in data for word in ("--data", str(path.resolve()))]
-            words += ["--max-prompts", str(max_prompts), "--max-tokens", str(max_tokens)]
-            words += ["--batch-size", str(batch_size)]
-            words += ["--device", device or ("cpu" if gpu_is_held(place) else "auto")]
+            words += [word for option in how.items() for word in option]
             if code := run_child(words):
                 raise typer.Exit(code)
         evaluation = read_evaluation(where)

@@ -73,7 +73,7 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         profile: Its settings.
         up_to_date: Stages that need not be performed, as far as is known.
     """
-    from gptcore.inputs import mix_files
+    from gptcore.inputs import Pipeline
     from gptcore.lineage import find_parent
     from gptcore.run_memory import estimate_stages, largest
     from gptstudio.preflight import preflight
@@ -87,8 +87,9 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         warnings = tuple(preflight(workspace, profile))
         named = profile.pipeline.parent
         parent = find_parent(workspace, named) if named else None
+        pipeline = Pipeline(workspace, profile)
         for mix in dict.fromkeys(mix for name in stages for mix in STAGES[name].data):
-            sizes[mix] = [p.stat().st_size for p in mix_files(workspace, profile, mix, [])]
+            sizes[mix] = [p.stat().st_size for p in pipeline.mix_files(mix)]
     except UserError as error:
         problem = error
     except OSError as error:
