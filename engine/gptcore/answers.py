@@ -13,9 +13,9 @@ from gptcore.conversation import (
     END_OF_TURN,
     FUNCTION_CALL,
 )
+from gptcore.formats.json_values import decode as decode_json
 from gptcore.formats.problems import RowError
 from gptcore.formats.records import ToolCall
-from gptcore.formats.rows import decode as decode_json
 
 _CALL = re.compile(r"\s*([\w.:/-]{1,128})\((.*)\)\s*", re.ASCII | re.DOTALL)
 

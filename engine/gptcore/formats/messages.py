@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from gptcore.formats.json_values import decode
 from gptcore.formats.problems import RowError
 from gptcore.formats.records import Message, Role, Tool, ToolCall
-from gptcore.formats.rows import decode
 
 ROLES: dict[str, Role] = {
     "system": "system",

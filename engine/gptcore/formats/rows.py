@@ -8,7 +8,6 @@ told where the next row begins, the rest of the file is one.
 import codecs
 import errno
 import gzip
-import json
 import stat
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gptcore.errors import UserError
+from gptcore.formats.json_values import decode, is_row, next_value, plain, why_broken
 from gptcore.formats.problems import Problem, RowError
 
 #: Longest row in bytes; conversations are far below, and memory grows by a few times as much.
@@ -135,9 +135,9 @@ class RowReader:
             return
         while not first.strip() and (more := next(blocks, b"")):
             first = more
-        if first.lstrip()[:1] == b"[" and not _is_row(first.partition(b"\n")[0]):
+        if first.lstrip()[:1] == b"[" and not is_row(first.partition(b"\n")[0]):
             yield from self._values(_text(first, blocks), in_array=True)
-        elif _is_row(first.partition(b"\n")[0]) or not first.lstrip().startswith(b"{"):
+        elif is_row(first.partition(b"\n")[0]) or not first.lstrip().startswith(b"{"):
             yield from self._lines(first, blocks, 0 if not is_packed else None)
         else:
             yield from self._values(_text(first, blocks), in_array=False)
@@ -221,17 +221,17 @@ class RowReader:
                 return
             if in_array and text[at] == "]":
                 return
-            found = _next_value(text, at)
+            found = next_value(text, at)
             while found is None and len(text) - at <= LONGEST_ROW:
                 # It doubles: what is read again and again stays in proportion to what is new.
                 more = _at_least(texts, len(text) - at)
                 if not more:
                     break
                 text, at = text[at:] + more, 0
-                found = _next_value(text, at)
+                found = next_value(text, at)
             self._number += 1
             if found is None:
-                why = _why(text, at) if len(text) - at <= LONGEST_ROW else _TOO_LONG
+                why = why_broken(text, at) if len(text) - at <= LONGEST_ROW else _TOO_LONG
                 reason = f"is not JSON, and the rest cannot be read: {why}"
                 yield self._problem(reason, line, self._number)
                 return
@@ -278,7 +278,7 @@ class RowReader:
         try:
             return Row(self._number, None, _decode(_encode(value)), size)
         except (TypeError, ValueError, RecursionError) as error:
-            return self._problem(f"holds what JSON cannot: {_plain(error)}", row=self._number)
+            return self._problem(f"holds what JSON cannot: {plain(error)}", row=self._number)
 
 
 def _open(path: Path) -> BufferedIOBase:
@@ -294,83 +294,6 @@ def _open(path: Path) -> BufferedIOBase:
         ) from error
 
 
-def decode(line: bytes) -> Any:
-    """One row of JSON.
-
-    Raises:
-        RowError: It is none, or a name stands twice in one of its objects.
-    """
-    try:
-        value = _decode(line)
-    except RecursionError:
-        raise RowError("is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise RowError("is not UTF-8") from None
-    except ValueError as error:
-        if "\\u" in line.decode(errors="replace") and "truncated" in str(error):
-            raise RowError("is cut short, or holds half a character (a lone surrogate)") from None
-        raise RowError(f"is not JSON: {_plain(error)}") from None
-    # Names that stand twice are rare: looked for only where there are fewer once it is decoded.
-    # (About: what looks like a name within a string is taken for one on both sides.)
-    colons = line.count(b":")  # a single byte is found several times as fast as two
-    if colons > (len(value) if type(value) is dict else 0) and colons > _encode(value).count(b":"):
-        try:
-            json.loads(line, object_pairs_hook=_unique)
-        except RecursionError:
-            raise RowError("is nested too deeply") from None
-        except UnicodeError:
-            raise RowError("is not UTF-8") from None
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RowError(f"holds the name {twice[:40]!r} twice")
-    return made
-
-
-def _refuse(word: str) -> Any:
-    raise RowError(f"holds {word:.20}, which is not a number here")
-
-
-def _float(word: str) -> float:
-    number = float(word)
-    return number if abs(number) < float("inf") else _refuse(word)
-
-
-def _int(word: str) -> int:
-    return int(word) if len(word) < 400 else _refuse(word)
-
-
-_STRICT = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_float, parse_int=_int
-)
-#: Finds the end of what the strict one refuses.
-_LENIENT = json.JSONDecoder(parse_int=str, parse_float=str)
-
-
-def _next_value(text: str, at: int) -> tuple[Any, int] | None:
-    """The value that begins there and where it ends; None: it is not all there, or broken.
-
-    A value that may not be used comes as the `RowError` that says why.
-    """
-    try:
-        value, end = _STRICT.raw_decode(text, at)
-    except RowError as error:
-        try:
-            return error, _LENIENT.raw_decode(text, at)[1]
-        except (ValueError, RecursionError):
-            return None
-    except (ValueError, RecursionError):
-        return None
-    if _has_half_characters(value, text, at, end):
-        return RowError("holds half a character (a lone surrogate)"), end
-    return value, end
-
-
 def _at_least(texts: Iterator[str], size: int) -> str:
     """More text, so much if there is."""
     pieces: list[str] = []
@@ -380,42 +303,10 @@ def _at_least(texts: Iterator[str], size: int) -> str:
     return "".join(pieces)
 
 
-def _has_half_characters(value: Any, text: str, at: int, end: int) -> bool:
-    if text.find("\\ud", at, end) < 0 and text.find("\\uD", at, end) < 0:
-        return False
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _why(text: str, at: int) -> str:
-    try:
-        _LENIENT.raw_decode(text, at)
-    except RecursionError:
-        return "it is nested too deeply"
-    except ValueError as error:
-        return _plain(error)
-    return "it ends too early"
-
-
-def _plain(error: Exception) -> str:
-    return str(error).removeprefix("JSON is malformed: ")[:200]
-
-
 def _skip(text: str, at: int, characters: str) -> int:
     while at < len(text) and text[at] in characters:
         at += 1
     return at
-
-
-def _is_row(line: bytes) -> bool:
-    """Whether a line alone is an object."""
-    try:
-        return type(msgspec.json.decode(line)) is dict
-    except (ValueError, RecursionError):
-        return False
 
 
 def _text(first: bytes, blocks: Iterator[bytes]) -> Iterator[str]:
