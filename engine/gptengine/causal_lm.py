@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from gptcore.errors import UserError
 
@@ -24,7 +25,7 @@ def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: An
 
     logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
             local_files_only=True,
@@ -39,6 +40,18 @@ def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: An
             where=str(folder),
             fix="name a folder with config.json and model.safetensors of a causal LM",
         ) from error
+    fuse_gelu(model)
+    return model
+
+
+def fuse_gelu(model: nn.Module) -> None:
+    """Compute GPT-2's GELU in one kernel, not in eight; the config keeps its own name for it."""
+    from transformers.activations import NewGELUActivation
+
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 def context_length_of(folder: Path) -> int:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from gptcore.errors import UserError
 from gptengine.causal_lm import context_length_of, load_causal_lm, read_config
 from gptengine.chat_tokenizer import ForeignTokenizer
+from tests.engine.tiny_models import make_model
 
 CODE = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
 
@@ -29,3 +32,14 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
         load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+def test_it_computes_what_transformers_does_and_is_saved_as_it_was(tmp_path: Path) -> None:
+    folder = make_model("gpt2", tmp_path / "m")
+    ids = torch.arange(40)[None]
+    model = load_causal_lm(folder)
+    with torch.inference_mode():
+        wanted = AutoModelForCausalLM.from_pretrained(folder)(ids).logits
+        torch.testing.assert_close(model(ids).logits, wanted, atol=1e-5, rtol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    assert read_config(tmp_path / "saved").activation_function == "gelu_new"

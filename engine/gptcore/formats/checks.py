@@ -1,6 +1,6 @@
 """What makes a record unusable although its form is known: its calls, and that it stands twice."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -114,20 +114,27 @@ class Duplicates:
         Raises:
             RowError: It stood before.
         """
-        turns = [messages for _, messages in _turns(record)]
-        if record.tools:  # arguments are objects, which have no hash
-            key = hash(_encode((turns, [tool.name for tool in record.tools])))
-        else:
-            try:
-                key = hash(tuple(turns))
-            except TypeError:
-                key = hash(_encode(turns))
+        key = _key(record)
         first = self._seen.get(key)
         if first is not None:
             where = f"row {first[1]}" if first[0] == file else f"row {first[1]} of {first[0]}"
             raise RowError(f"duplicate of {where}")
         if not self.is_full:
             self._seen[key] = (file, row)
+
+
+def _key(record: Record) -> int:
+    """A hash of what is said, whatever the dialect."""
+    if isinstance(record, Preference):
+        said: tuple[Any, ...] = (record.prompt, record.chosen, record.rejected)
+    else:
+        said = record.messages
+    if record.tools:  # arguments are objects, which have no hash
+        return hash(_encode((said, [tool.name for tool in record.tools])))
+    try:
+        return hash(said)
+    except TypeError:
+        return hash(_encode(said))
 
 
 def _turns(record: Record) -> list[tuple[str, tuple[Message, ...]]]:

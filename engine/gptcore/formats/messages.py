@@ -131,9 +131,16 @@ def _answer(
     if listed is not None:
         if type(listed) is not list:
             raise RowError("is not a list of calls", where)
-        calls = tuple([_call(each, f"{where}[{number}]") for number, each in enumerate(listed)])
-        ids = [str(each.get("id") or "") for each in listed]
-        open_calls[:] = [(key, call.name) for key, call in zip(ids, calls, strict=True)]
+        open_calls.clear()
+        made: list[ToolCall] = []
+        for each in listed:
+            try:
+                call = _call(each)
+            except RowError as error:
+                raise error.at(f"{where}[{len(made)}]") from None
+            made.append(call)
+            open_calls.append((str(each.get("id") or ""), call.name))
+        calls = tuple(made)
     if not calls and not content.strip():
         raise RowError("is an empty answer", field)
     is_learned = _is_learned(turn) if "weight" in turn or "train" in turn else True
@@ -150,15 +157,15 @@ def _is_learned(turn: dict[str, Any]) -> bool:
     return True
 
 
-def _call(value: Any, field: str) -> ToolCall:
+def _call(value: Any) -> ToolCall:
     if type(value) is not dict:
-        raise RowError("is not an object", field)
-    inner = value.get("function")
+        raise RowError("is not an object")
+    inner, field = value.get("function"), ""
     if type(inner) is dict:
-        value, field = inner, f"{field}.function"
+        value, field = inner, "function."
     name = value.get("name")
     if type(name) is not str or not _NAME.fullmatch(name):
-        raise RowError(f"{_short(name)} is no name of a function", f"{field}.name")
+        raise RowError(f"{_short(name)} is no name of a function", f"{field}name")
     arguments = value.get("arguments")
     if arguments is None:
         arguments = value.get("parameters")  # as some tools of Meta's models spell it
@@ -166,13 +173,13 @@ def _call(value: Any, field: str) -> ToolCall:
         try:
             arguments = decode(arguments.encode()) if arguments.strip() else {}
         except RowError as error:
-            raise RowError(error.reason, f"{field}.arguments") from None
+            raise RowError(error.reason, f"{field}arguments") from None
     elif type(arguments) is dict:  # Parquet fills in the arguments of other rows' functions
         arguments = {key: given for key, given in arguments.items() if given is not None}
     elif arguments is None:
         arguments = {}
     if type(arguments) is not dict:
-        raise RowError("are not a JSON object", f"{field}.arguments")
+        raise RowError("are not a JSON object", f"{field}arguments")
     return ToolCall(name, arguments)
 
 
@@ -249,7 +256,10 @@ def _tool(value: Any, field: str) -> Tool:
 
 def learned(messages: Sequence[Message]) -> bool:
     """Whether there is a turn to learn."""
-    return any(message.role == "assistant" and message.is_learned for message in messages)
+    for message in messages:  # twice as fast as `any` of a generator, and every row comes here
+        if message.role == "assistant" and message.is_learned:
+            return True
+    return False
 
 
 def _short(value: Any) -> str:

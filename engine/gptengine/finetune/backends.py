@@ -13,7 +13,7 @@ from torch import nn
 from gptcore.errors import UserError
 from gptcore.lineage import read_lineage
 from gptcore.settings import FinetuneSettings
-from gptengine.causal_lm import load_causal_lm, read_config
+from gptengine.causal_lm import fuse_gelu, load_causal_lm, read_config
 from gptengine.chat_tokenizer import ForeignTokenizer
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement
@@ -315,6 +315,7 @@ def _load_with_unsloth(
             use_gradient_checkpointing=settings.gradient_checkpointing,
             local_files_only=True,
         )
+    fuse_gelu(model)
     return model
 
 
