@@ -256,7 +256,7 @@ def _tool(value: Any, field: str) -> Tool:
 
 def learned(messages: Sequence[Message]) -> bool:
     """Whether there is a turn to learn."""
-    for message in messages:  # twice as fast as `any` of a generator, and every row comes here
+    for message in messages:  # noqa: SIM110 - half the time of `any`, once a row
         if message.role == "assistant" and message.is_learned:
             return True
     return False
