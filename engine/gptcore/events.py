@@ -101,6 +101,40 @@ class Eval(msgspec.Struct, omit_defaults=True):
     best: bool = False
 
 
+class Reward(msgspec.Struct, omit_defaults=True):
+    """Kind `reward`: how the answers of a step, or a batch of preferences, fared.
+
+    Attributes:
+        mean: Of the rewards, weighted and added up; None where there are preferences alone.
+        std: Their spread.
+        parts: Mean of each reward by its name, before weighting.
+        kl: Divergence from the model it started from, nats an answer.
+        entropy: Of the draw, nats a token.
+        clip_fraction: Share of the tokens whose ratio was clipped.
+        value_loss: Of PPO's value model.
+        length: Tokens of an answer, on average.
+        guidance: Weight of RGPO's guidance at this step.
+        accuracy: Share of the pairs whose better answer is the likelier, or better rewarded.
+        margin: By how much, on average.
+        held_out: Whether it is about data that is not learned from.
+        prompts: On how many prompts or pairs.
+    """
+
+    mean: float | None = None
+    std: float | None = None
+    parts: dict[str, float] = {}
+    kl: float | None = None
+    entropy: float | None = None
+    clip_fraction: float | None = None
+    value_loss: float | None = None
+    length: float | None = None
+    guidance: float | None = None
+    accuracy: float | None = None
+    margin: float | None = None
+    held_out: bool = False
+    prompts: int = 0
+
+
 class Sample(msgspec.Struct):
     """Kind `sample`: a text of the model in training."""
 
@@ -152,6 +186,7 @@ Payload = (
     | Progress
     | Step
     | Eval
+    | Reward
     | Sample
     | Checkpoint
     | Warn
@@ -167,6 +202,7 @@ KINDS: dict[str, type[Payload]] = {
     "progress": Progress,
     "step": Step,
     "eval": Eval,
+    "reward": Reward,
     "sample": Sample,
     "checkpoint": Checkpoint,
     "warning": Warn,

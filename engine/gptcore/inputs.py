@@ -15,7 +15,7 @@ from gptcore.formats.files import Kind, any_glob, find_files
 from gptcore.formats.problems import Problem
 from gptcore.formats.reading import RecordReader
 from gptcore.formats.records import Form
-from gptcore.lineage import DataFile, Lineage, find_parent, results
+from gptcore.lineage import DataFile, Lineage, find_parent, read_lineage, results
 from gptcore.stages import STAGES, Mix, ParentKind, Stage, fingerprint, mixes_of
 from gptcore.workspace import Workspace
 
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 _PARENT_FILES = {
     "tokenizer": ("tokenizer.json",),
     "model": ("model.safetensors", "model.safetensors.index.json"),
+    "reward": ("model.safetensors", "model.safetensors.index.json"),
 }
 
+_TALKS: frozenset[Form] = frozenset(("instruction", "conversation", "tools"))
 #: What each mix takes: documents, or rows of these forms.
 FORMS: Mapping[Mix, frozenset[Form]] = {
     "pretrain": frozenset(),
-    "finetune": frozenset(("instruction", "conversation", "tools")),
-    "eval": frozenset(("instruction", "conversation", "tools")),
+    "finetune": _TALKS,
+    "reward": frozenset(("preference",)),
+    "ppo": _TALKS | {"prompt"},
+    "orpo": frozenset(("preference",)),
+    "rgpo": _TALKS | {"prompt"},
+    "eval": _TALKS,
 }
 
 #: Rows at the start of a file that tell which forms it holds.
@@ -133,7 +139,15 @@ class Pipeline:
                 noun = "tokenizer" if before.makes == "tokenizers" else f"model of {before.name}"
                 there = results_of(self._workspace, before, self._profile.name)
                 raise UserError(f"its {noun} is stale" if there else f"it has no {noun} yet")
-        return dict.fromkeys(taken_from(folder, stage), folder)
+        found: dict[ParentKind, Path] = dict.fromkeys(taken_from(folder, stage), folder)
+        if (reward := reward_model_of(self._workspace, self._profile, stage)) is not None:
+            found["reward"] = reward
+        elif takes_reward_model(self._profile, stage):
+            reward = self.current(STAGES["reward"])
+            if reward is None:
+                raise UserError("it has no reward model that is up to date")
+            found["reward"] = reward
+        return found
 
     def fingerprint(self, stage: Stage) -> str:
         """The hash of all that the result of `stage` would depend on.
@@ -223,14 +237,42 @@ def stage_before(profile: "Profile", stage: Stage) -> Stage:
         UserError: It is the first of its pipeline.
     """
     names = profile.pipeline.stages
-    at = names.index(stage.name)
-    if at == 0:
+    before = [name for name in names[: names.index(stage.name)] if not STAGES[name].aside]
+    if not before:
         raise UserError(
             f"the stage {stage.name} has nothing to start from: it is the first of the pipeline",
             where="pipeline.stages",
             fix="name a model or tokenizer with --from",
         )
-    return STAGES[names[at - 1]]
+    return STAGES[before[-1]]
+
+
+def takes_reward_model(profile: "Profile", stage: Stage) -> bool:
+    """Whether `stage` is rewarded by what the stage `reward` of its pipeline makes."""
+    names = profile.pipeline.stages
+    auto = getattr(getattr(profile, stage.name, None), "reward_model", "none") == "auto"
+    return auto and "reward" in names[: names.index(stage.name)]
+
+
+def reward_model_of(workspace: Workspace, profile: "Profile", stage: Stage) -> Path | None:
+    """The reward model that the settings of `stage` name; None: they name none.
+
+    Raises:
+        UserError: There is no such reward model.
+    """
+    name = getattr(getattr(profile, stage.name, None), "reward_model", "none")
+    if name in ("auto", "none"):
+        return None
+    for folder in (workspace.models / name, workspace.root / name):
+        lineage = read_lineage(folder)
+        if lineage is not None and lineage.stage == "reward":
+            return folder
+    there = [path.name for path, made in results(workspace.models) if made.stage == "reward"]
+    raise UserError(
+        f"no reward model is called {name!r}",
+        where=f"{stage.name}.reward_model",
+        fix=f"there are: {', '.join(there[:8]) or 'none yet; the stage reward makes one'}",
+    )
 
 
 def results_of(workspace: Workspace, stage: Stage, pipeline: str) -> list[tuple[Path, Lineage]]:
@@ -257,8 +299,15 @@ def taken_from(folder: Path, stage: Stage) -> tuple[ParentKind, ...]:
     """What `stage` takes from the folder it starts from.
 
     Raises:
-        UserError: It is a tokenizer, and the stage needs a model.
+        UserError: It is a tokenizer, or a reward model, and the stage needs a model that writes.
     """
+    lineage = read_lineage(folder)
+    if lineage is not None and lineage.stage == "reward":
+        raise UserError(
+            "a reward model judges, it does not write: nothing can be trained from it",
+            where=str(folder),
+            fix=f"name it as {stage.name}.reward_model; and another model with --from",
+        )
     if (folder / "config.json").is_file():
         return ("tokenizer", "model")
     if "model" in stage.parents:

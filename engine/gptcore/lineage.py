@@ -87,7 +87,7 @@ def find_model(workspace: Workspace, name: str) -> Path:
     Raises:
         UserError: There is none; the message lists what there is.
     """
-    models = results(workspace.models)
+    models = [(path, made) for path, made in results(workspace.models) if made.stage != "reward"]
     if name == "latest" and models:
         return models[0][0]
     for path in (Path(name), workspace.root / name, workspace.models / name):

@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from gptcore.errors import UserError
+from gptcore.rl_settings import OrpoSettings, PpoSettings, RewardModelSettings, RgpoSettings
 from gptcore.settings import (
     DataSettings,
     EngineSettings,
@@ -41,6 +42,10 @@ class Profile(Section):
     model: ModelSettings = ModelSettings()
     pretrain: PretrainSettings = PretrainSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    reward: RewardModelSettings = RewardModelSettings()
+    ppo: PpoSettings = PpoSettings()
+    orpo: OrpoSettings = OrpoSettings()
+    rgpo: RgpoSettings = RgpoSettings()
     eval: EvalSettings = EvalSettings()
 
     @model_validator(mode="after")

@@ -91,11 +91,11 @@ class PretrainDataSettings(WeightedMixSettings):
     )
 
 
-class FinetuneDataSettings(WeightedMixSettings):
-    """Which instructions, conversations and tool calls are learned from."""
+class RowsDataSettings(WeightedMixSettings):
+    """Which rows are learned from: instructions, conversations, tool calls; or preferences."""
 
     held_out: Share = Field(
-        0.05, description="Share of the conversations that is never trained on, only evaluated."
+        0.05, description="Share of the rows that is never trained on, only evaluated."
     )
     max_bad: float = Field(
         0.1, ge=0, le=1, description="Share of unusable rows beyond which the stage does not start."
@@ -117,7 +117,11 @@ class DataSettings(Section):
     """The mix: which files feed which stage."""
 
     pretrain: PretrainDataSettings = PretrainDataSettings()
-    finetune: FinetuneDataSettings = FinetuneDataSettings()
+    finetune: RowsDataSettings = RowsDataSettings()
+    reward: RowsDataSettings = RowsDataSettings()
+    ppo: RowsDataSettings = RowsDataSettings()
+    orpo: RowsDataSettings = RowsDataSettings()
+    rgpo: RowsDataSettings = RowsDataSettings()
     eval: EvalDataSettings = EvalDataSettings()
 
 
@@ -247,10 +251,8 @@ class PretrainSettings(TrainingSettings):
     table: ClassVar[str] = "pretrain"
 
 
-class FinetuneSettings(TrainingSettings):
-    """Supervised fine-tuning on conversations; loss on the assistant's words only."""
-
-    table: ClassVar[str] = "finetune"
+class TuningSettings(TrainingSettings):
+    """How a model that there is already is trained further: by adapters, or whole."""
 
     lr: float = Field(2e-4, gt=0, le=1, description="Highest learning rate.")
     min_lr: float = Field(2e-5, ge=0, le=1, description="Learning rate at the end of the cosine.")
@@ -258,9 +260,6 @@ class FinetuneSettings(TrainingSettings):
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's, on matrices only.")
     sample_prompt: str = Field("Hello!", description="What a sample answers, as a user's words.")
     sample_tokens: Positive = Field(96, description="Length of a sample, in tokens.")
-    backend: Literal["auto", "unsloth", "peft"] = Field(
-        "auto", description="auto: Unsloth where it is installed and knows the model, else PEFT."
-    )
     method: Literal["lora", "qlora", "full"] = Field(
         "lora",
         description="lora: low-rank adapters; qlora: the same on a model in 4 bits (bitsandbytes);"
@@ -282,16 +281,23 @@ class FinetuneSettings(TrainingSettings):
     embedding_lr: float = Field(
         0.0, ge=0, le=1, description="Highest learning rate of the embedding; 0: lr."
     )
+    context_length: int = Field(
+        0, ge=0, le=1_000_000, description="Longest conversation, in tokens; 0: the model's."
+    )
+
+
+class FinetuneSettings(TuningSettings):
+    """Supervised fine-tuning on conversations; loss on the assistant's words only."""
+
+    table: ClassVar[str] = "finetune"
+
+    backend: Literal["auto", "unsloth", "peft"] = Field(
+        "auto", description="auto: Unsloth where it is installed and knows the model, else PEFT."
+    )
     packing: bool = Field(
         False,
         description="Put several conversations into a sequence, blind to one another; else each is"
         " one, batched with others of its length.",
-    )
-    context_length: int = Field(
-        0,
-        ge=0,
-        le=1_000_000,
-        description="Longest conversation, in tokens; 0: the model's.",
     )
 
 

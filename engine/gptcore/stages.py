@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 if TYPE_CHECKING:
     from gptcore.profile import Profile
 
-StageName = Literal["tokenizer", "pretrain", "finetune", "eval"]
+StageName = Literal[
+    "tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval"
+]
 #: A mix of the profile: a table under `data`.
-Mix = Literal["pretrain", "finetune", "eval"]
-ParentKind = Literal["tokenizer", "model"]
+Mix = Literal["pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval"]
+ParentKind = Literal["tokenizer", "model", "reward"]
 
 #: Raised when the meaning of a stage changes, so that older results count as stale.
 FINGERPRINT_VERSION = 1
@@ -37,6 +39,7 @@ class Stage:
         ignored: Keys within `settings` that do not change the result.
         parallel: Whether `engine.processes` of them work together, under torchrun.
         report: The file that it adds to its parent, instead of making a folder of its own.
+        aside: Whether later stages start from what came before it, not from what it makes.
     """
 
     name: StageName
@@ -48,6 +51,7 @@ class Stage:
     ignored: tuple[str, ...] = ()
     parallel: bool = False
     report: str = ""
+    aside: bool = False
 
 
 def _without_effect(table: str) -> tuple[str, ...]:
@@ -63,6 +67,28 @@ def _without_effect(table: str) -> tuple[str, ...]:
     )
     mix = (f"data.{table}.include", f"data.{table}.exclude")  # the files that came of them count
     return (*(f"{table}.{name}" for name in names), *mix)
+
+
+def _tuning(
+    name: Literal["finetune", "reward", "ppo", "orpo", "rgpo"],
+    title: str,
+    *,
+    aside: bool = False,
+    rolls_out: bool = False,
+) -> Stage:
+    """A stage that trains a model further, on rows."""
+    ignored = (f"data.{name}.max_bad", *_without_effect(name))
+    ignored += (f"{name}.reward_timeout_s",) if rolls_out else ()
+    return Stage(
+        name=name,
+        title=title,
+        makes="models",
+        settings=(name, f"data.{name}", "engine.precision"),
+        data=(name,),
+        parents=("tokenizer", "model"),
+        ignored=ignored,
+        aside=aside,
+    )
 
 
 STAGES: dict[str, Stage] = {
@@ -86,15 +112,11 @@ STAGES: dict[str, Stage] = {
             # The tokenizer, itself an input, decides about the vocabulary.
             ignored=("model.vocab_size", *_without_effect("pretrain")),
         ),
-        Stage(
-            name="finetune",
-            title="Fine-tuning",
-            makes="models",
-            settings=("finetune", "data.finetune", "engine.precision"),
-            data=("finetune",),
-            parents=("tokenizer", "model"),
-            ignored=("data.finetune.max_bad", *_without_effect("finetune")),
-        ),
+        _tuning("finetune", "Fine-tuning"),
+        _tuning("reward", "Reward model", aside=True),
+        _tuning("ppo", "PPO", rolls_out=True),
+        _tuning("orpo", "ORPO"),
+        _tuning("rgpo", "RGPO", rolls_out=True),
         Stage(
             name="eval",
             title="Evaluation",

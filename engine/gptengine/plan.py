@@ -15,12 +15,14 @@ from gptcore.inputs import (
     parent_digests,
     result_with,
     results_of,
+    reward_model_of,
     stage_before,
     stage_inputs,
     taken_from,
+    takes_reward_model,
 )
 from gptcore.lineage import DataFile
-from gptcore.stages import STAGES, ParentKind, fingerprint
+from gptcore.stages import STAGES, ParentKind, Stage, fingerprint
 from gptcore.workspace import RunPaths, write_atomic
 from gptengine.context import StageContext
 
@@ -198,8 +200,15 @@ def _parents(context: StageContext) -> tuple[dict[ParentKind, Parent], tuple[str
     path = context.parent or named_parent(context.workspace, context.profile, stage)
     warnings: tuple[str, ...] = ()
     if path is None:
-        path, warnings = _result_before(context)
-    return _parents_in(context, dict.fromkeys(taken_from(path, stage), path)), warnings
+        path, warnings = _result_of(context, stage_before(context.profile, stage))
+    paths: dict[ParentKind, Path] = dict.fromkeys(taken_from(path, stage), path)
+    reward = reward_model_of(context.workspace, context.profile, stage)
+    if reward is None and takes_reward_model(context.profile, stage):
+        reward, more = _result_of(context, STAGES["reward"])
+        warnings += more
+    if reward is not None:
+        paths["reward"] = reward
+    return _parents_in(context, paths), warnings
 
 
 def _parents_in(context: StageContext, paths: dict[ParentKind, Path]) -> dict[ParentKind, Parent]:
@@ -210,10 +219,9 @@ def _parents_in(context: StageContext, paths: dict[ParentKind, Path]) -> dict[Pa
     }
 
 
-def _result_before(context: StageContext) -> tuple[Path, tuple[str, ...]]:
-    """What the stage before made in this pipeline, the up-to-date one if there is one."""
+def _result_of(context: StageContext, before: Stage) -> tuple[Path, tuple[str, ...]]:
+    """What an earlier stage made in this pipeline, the up-to-date one if there is one."""
     workspace, profile = context.workspace, context.profile
-    before = stage_before(profile, context.stage)
     there = results_of(workspace, before, profile.name)
     try:
         current = Pipeline(workspace, profile, _reading(context)).current(before)

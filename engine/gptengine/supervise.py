@@ -20,7 +20,8 @@ from gptcore.errors import EXIT_BAD_INPUT, UserError, disk_error
 from gptcore.events import EventReader, Failure
 from gptcore.journal import last_lines
 from gptcore.profile import Profile, read_profile
-from gptcore.settings import FinetuneSettings, TrainingSettings
+from gptcore.settings import TrainingSettings, TuningSettings
+from gptcore.stages import STAGES
 from gptcore.status import Status, read_status, write_status
 from gptcore.workspace import RunPaths, Workspace, replace_link, write_atomic
 from gptengine.child import kernel_oom_kills, start_stage
@@ -111,7 +112,7 @@ class Supervisor:
                 if state != "done":
                     return state
                 made = self._status.outputs[stage]
-            parent = made
+            parent = parent if STAGES[stage].aside else made
         return "done"
 
     # The queue
@@ -356,9 +357,9 @@ def smaller(profile: Profile, settings: TrainingSettings) -> str:
     """What to change where not even one sequence at a time fits."""
     table, key = settings.table, "model.context_length"
     length, other = profile.model.context_length, "fewer model.n_layers"
-    if isinstance(settings, FinetuneSettings):
-        key, length = "finetune.context_length", settings.context_length
-        lighter = {"full": "finetune.method = lora", "lora": "finetune.method = qlora"}
+    if isinstance(settings, TuningSettings):
+        key, length = f"{table}.context_length", settings.context_length
+        lighter = {"full": f"{table}.method = lora", "lora": f"{table}.method = qlora"}
         other = lighter.get(settings.method, "a smaller model")
     first = "" if settings.gradient_checkpointing else f"{table}.gradient_checkpointing = true, "
     lower = f"{key} = {length // 2} in place of {length}" if length else f"{key} below the model's"

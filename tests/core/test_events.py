@@ -19,6 +19,7 @@ def test_every_kind_survives_the_way() -> None:
         events.Progress("tokenizing", 1.0, 2.0, "MB"),
         events.Step(loss=1.0, lr=1e-3, grad_norm=None, tokens=5, skipped=True),
         events.Eval(val_loss=2.0, best=True),
+        events.Reward(mean=0.5, std=0.1, parts={"function": 0.9}, kl=2.0, prompts=8),
         events.Sample("p", "t\x1b[2J"),
         events.Checkpoint("checkpoints/r/pretrain/step-00000001", "asked"),
         events.Warn("w"),

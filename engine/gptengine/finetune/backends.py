@@ -12,7 +12,7 @@ from torch import nn
 
 from gptcore.errors import UserError
 from gptcore.lineage import read_lineage
-from gptcore.settings import FinetuneSettings
+from gptcore.settings import FinetuneSettings, TuningSettings
 from gptengine.causal_lm import fuse_gelu, load_causal_lm, read_config
 from gptengine.chat_tokenizer import ForeignTokenizer
 from gptengine.tokenizer import BPETokenizer
@@ -92,11 +92,11 @@ class Trained:
         return self.net.merge_and_unload()
 
 
-def choose_backend(settings: FinetuneSettings, placement: Placement) -> Backend:
+def choose_backend(settings: TuningSettings, placement: Placement) -> Backend:
     """Unsloth where it can be used, else PEFT.
 
     Args:
-        settings: With `backend`, `method` and `packing`.
+        settings: Of the training.
         placement: Where it will be trained.
 
     Raises:
@@ -106,6 +106,8 @@ def choose_backend(settings: FinetuneSettings, placement: Placement) -> Backend:
         return Backend("transformers", "all weights are trained: there are no adapters")
     if settings.method == "qlora":
         _check_quantization(placement)
+    if not isinstance(settings, FinetuneSettings):
+        return Backend("peft", "Unsloth is for fine-tuning alone")
     if settings.backend == "peft":
         return Backend("peft", "as set")
     obstacle = _unsloth_obstacle(settings)
@@ -152,7 +154,7 @@ def _check_quantization(placement: Placement) -> None:
 def prepare(
     folder: Path,
     tokenizer: BPETokenizer | ForeignTokenizer,
-    settings: FinetuneSettings,
+    settings: TuningSettings,
     placement: Placement,
     longest: int,
 ) -> Trained:
@@ -180,7 +182,7 @@ def prepare(
         if is_out_of_memory(error):
             raise
         said = f"Unsloth cannot take this model: {type(error).__name__}: {error}".splitlines()[0]
-        if settings.backend == "unsloth":
+        if getattr(settings, "backend", "") == "unsloth":
             raise UserError(
                 said, where=str(folder), fix="--set finetune.backend=peft, which takes more of them"
             ) from error
@@ -192,7 +194,7 @@ def _prepared(
     backend: Backend,
     folder: Path,
     tokenizer: BPETokenizer | ForeignTokenizer,
-    settings: FinetuneSettings,
+    settings: TuningSettings,
     placement: Placement,
     longest: int,
 ) -> Trained:
@@ -248,7 +250,7 @@ def target_names(model: Any) -> list[str]:
     return list(found)
 
 
-def _load(folder: Path, settings: FinetuneSettings, placement: Placement) -> Any:
+def _load(folder: Path, settings: TuningSettings, placement: Placement) -> Any:
     if settings.method == "qlora":
         from peft import prepare_model_for_kbit_training
         from transformers import BitsAndBytesConfig
@@ -271,7 +273,7 @@ def _load(folder: Path, settings: FinetuneSettings, placement: Placement) -> Any
     return load_causal_lm(folder, torch.float32 if whole else None)
 
 
-def _adapted(model: Any, backend: Backend, targets: list[str], settings: FinetuneSettings) -> Any:
+def _adapted(model: Any, backend: Backend, targets: list[str], settings: TuningSettings) -> Any:
     if backend.name == "unsloth":
         from unsloth import FastLanguageModel
 
@@ -302,7 +304,7 @@ def _adapted(model: Any, backend: Backend, targets: list[str], settings: Finetun
 
 
 def _load_with_unsloth(
-    folder: Path, settings: FinetuneSettings, placement: Placement, longest: int
+    folder: Path, settings: TuningSettings, placement: Placement, longest: int
 ) -> Any:
     from unsloth import FastLanguageModel
 

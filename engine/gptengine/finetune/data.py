@@ -18,7 +18,7 @@ from gptcore.formats.checks import Duplicates
 from gptcore.formats.problems import Problem, RowError
 from gptcore.formats.reading import RecordReader
 from gptcore.formats.records import Conversation
-from gptcore.settings import FinetuneDataSettings
+from gptcore.settings import RowsDataSettings
 from gptengine.data.sampler import block_of
 
 #: Label of a token that carries no loss, as torch and transformers have it.
@@ -156,7 +156,7 @@ def _hash(ids: list[int]) -> int:
     return int.from_bytes(digest, "little")
 
 
-def check_share(data: ChatData, settings: FinetuneDataSettings, where: Path) -> list[str]:
+def check_share(data: ChatData, settings: RowsDataSettings, where: Path) -> list[str]:
     """What there is to say of rows that are left out, a line each.
 
     Raises:

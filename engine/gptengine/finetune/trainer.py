@@ -9,8 +9,7 @@ Import it after `gptengine.finetune.backends` has chosen: Unsloth must come befo
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,25 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from gptcore import events
 from gptcore.control import Command
-from gptcore.conversation import plain, render
-from gptcore.encoding import encode_spans
-from gptcore.formats.records import Message
 from gptcore.settings import FinetuneSettings
 from gptengine.chat_tokenizer import ChatTokenizer, pad_id
-from gptengine.evaluate.answering import write
 from gptengine.finetune.backends import Trained
 from gptengine.finetune.data import ChatBatches, Examples, collate, collate_packed, pack
+from gptengine.finetune.tuned import Tuned
 from gptengine.train.device import Placement
 from gptengine.train.duties import Duties, History, Recorder, StepDone
-from gptengine.train.optimizer import Guard, StepResult, learning_rate
+from gptengine.train.optimizer import Guard, StepResult, learning_rate, set_rate
 
 
-class Finetuning:
+class Finetuning(Tuned):
     """One fine-tuning, from a state to its end.
 
     Args:
@@ -73,13 +68,10 @@ class Finetuning:
         checkpoint_dir: Path | None,
         scratch: Path,
     ) -> None:
-        self._trained = trained
-        self._tokenizer = tokenizer
+        super().__init__(trained, tokenizer, settings, placement, longest=longest)
         self._settings = settings
-        self._placement = placement
         self._train = train
         self._val = val
-        self._longest = longest
         self._scratch = scratch
         lengths = train.lengths
         self._packs = pack(lengths.tolist(), longest) if settings.packing else []
@@ -87,11 +79,6 @@ class Finetuning:
             lengths = np.array([lengths[group].sum() for group in self._packs])
         self._batches = ChatBatches(lengths, settings.batch_size, settings.seed)
         self.total_steps = settings.max_steps or settings.epochs * self._batches.steps_per_epoch
-        if not getattr(trained.model, "is_quantized", False):
-            trained.net.to(placement.device)
-        # A fused step would take the scaled gradients of fp16, and the guard would see those.
-        fused = placement.precision != "fp16"
-        self._optimizer = build_optimizer(trained, settings, fused=fused)
         self._checkpoint_dir = checkpoint_dir
         self._resumed_from: Path | None = None
         self._trainer: _Trainer | None = None
@@ -117,11 +104,7 @@ class Finetuning:
             self._trainer = self._new_trainer()
             self._trainer.train()
         history = self.duties.finish()
-        if history.ended_by == "early stopping" and self._checkpoint_dir is not None:
-            best = self._checkpoint_dir / f"step-{self.duties.state.best_step:08d}"
-            if best.is_dir():
-                self._trained.load(best)
-                history.val_loss = history.best_val_loss
+        self.go_back_to_best(self._checkpoint_dir, self.duties.state.best_step, history)
         return history
 
     def _new_trainer(self) -> "_Trainer":
@@ -130,7 +113,7 @@ class Finetuning:
         trainer = _Trainer(
             plan=_Plan(self._batches, first, self.total_steps),
             guard=Guard(settings),
-            rate=lambda: self._rate(self.duties.state.step) / settings.lr,
+            rate=lambda: self._rate(self.duties.state.step),
             pad=pad_id(self._tokenizer),
             model=self._trained.net,
             args=self._arguments(self.total_steps - first),
@@ -195,26 +178,9 @@ class Finetuning:
 
     # What is trained, for the duties between steps
 
-    def parameters(self) -> Mapping[str, nn.Parameter]:
-        """The adapters', and the embedding where it is trained along; by name."""
-        return self._trained.parameters()
-
-    def optimizer(self) -> Optimizer:
-        """The optimiser."""
-        return self._optimizer
-
     def scaler(self) -> GradScaler | None:
         """The loss scaler of fp16 training."""
         return self._trainer.accelerator.scaler if self._trainer else None
-
-    def flops_per_token(self) -> float:
-        """Not known: it depends on the architecture, and on what is frozen."""
-        return 0.0
-
-    def write_model(self, folder: Path) -> None:
-        """The adapter, or the whole model where all weights are trained; with the tokenizer."""
-        self._trained.save(folder)
-        self._tokenizer.save(folder)
 
     def evaluate(self) -> tuple[float, int] | None:
         """Mean loss of the assistant's words in held-out conversations, evenly chosen."""
@@ -232,34 +198,6 @@ class Finetuning:
                 total += float(self._trained.net(**moved).loss) * learned
                 tokens += learned
         return (total / tokens, tokens) if tokens else None
-
-    def sample(self, step: int) -> events.Sample:
-        """How the model answers the sample prompt, at its likeliest."""
-        prompt = (Message("user", self._settings.sample_prompt),)
-        spans = render(prompt, goes_on=True)
-        ids = [index for piece in encode_spans(spans, self._tokenizer) for index in piece]
-        with self._evaluating():
-            (written,) = write(
-                self._trained.net,
-                self._tokenizer,
-                self._placement,
-                [ids],
-                context=self._longest,
-                max_tokens=self._settings.sample_tokens,
-            )
-        text = self._tokenizer.decode(written)
-        return events.Sample(prompt=plain(spans), text=text)
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        net = self._trained.net
-        training = net.training
-        net.eval()
-        try:
-            with torch.no_grad(), self._placement.autocast():
-                yield
-        finally:
-            net.train(training)
 
 
 class _Plan(Sampler[int]):
@@ -283,7 +221,7 @@ class _Trainer(SFTTrainer):
     Args:
         plan: Which examples, in order.
         guard: Before each step.
-        rate: The learning rate of the step to come, as a share of each group's highest.
+        rate: The learning rate of the step to come.
         pad: Id of the tokens that do not count.
         **options: SFTTrainer's.
     """
@@ -321,9 +259,7 @@ class _Trainer(SFTTrainer):
         """Nothing: the record has it."""
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        share = self._rate()
-        for group in optimizer.param_groups:
-            group["lr"] = share * group["initial_lr"]
+        set_rate(optimizer, self._rate())
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._result = self._guard.admit(parameters, self._loss, tolerant=False)
 
@@ -375,28 +311,3 @@ class _Steps(TrainerCallback):
         )
         if not (self._duties.end_step(done) and self._duties.begin_step()):
             control.should_training_stop = True
-
-
-def build_optimizer(trained: Trained, settings: FinetuneSettings, *, fused: bool) -> AdamW:
-    """AdamW; the embedding at a rate of its own, weight decay on the rest's matrices."""
-    embeddings: set[int] = set()
-    if trained.trains_embedding:
-        layers = (trained.model.get_input_embeddings(), trained.model.get_output_embeddings())
-        embeddings = {id(layer.weight) for layer in layers}
-    parameters = list(trained.parameters().values())
-    rest = [p for p in parameters if id(p) not in embeddings]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
-        {
-            "params": [p for p in parameters if id(p) in embeddings],
-            "weight_decay": 0.0,
-            "lr": settings.embedding_lr or settings.lr,
-        },
-    ]
-    return AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.lr,
-        betas=(settings.beta1, settings.beta2),
-        fused=fused,
-    )

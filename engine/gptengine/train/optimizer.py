@@ -45,6 +45,12 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> AdamW:
     )
 
 
+def set_rate(optimizer: Optimizer, lr: float) -> None:
+    """Give each group of parameters the learning rate, times its `lr_scale` where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What became of one optimiser step.
@@ -161,8 +167,7 @@ class GuardedOptimizer:
         tolerant = self.scaler is not None and self.scaler.get_scale() > 1.0
         result = self._guard.admit(parameters, loss, tolerant=tolerant)
         if result.applied:
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
+            set_rate(self.optimizer, lr)
             if self.scaler:
                 self.scaler.step(self.optimizer)
             else:
