@@ -13,13 +13,14 @@ import pytest
 
 from gptcore.formats.problems import Problem
 from gptcore.formats.reading import RecordReader
+from gptcore.formats.records import ToolCall, tool_row
+from gptcore.tools import SAFE_TOOLS, run_tool
 from gptstudio.demo_data import (
     DEMO_TOOLS,
     MAX_TOKENS,
     DemoSizes,
     demo_files,
     rough_tokens,
-    run_demo_tool,
     write_demo_data,
 )
 
@@ -313,6 +314,11 @@ def test_the_words_of_held_out_calls_are_met_in_training(files: Files) -> None:
 # tools
 
 
+def test_the_demos_tools_are_those_that_can_be_run() -> None:
+    schemas = {name: tool.schema() for name, tool in DEMO_TOOLS.items()}
+    assert schemas == {name: tool_row(tool.record) for name, tool in SAFE_TOOLS.items()}
+
+
 def test_recorded_results_are_what_the_tools_say(files: Files) -> None:
     results = 0
     for _, messages in conversations(files):
@@ -321,7 +327,7 @@ def test_recorded_results_are_what_the_tools_say(files: Files) -> None:
             made.extend(calls([message]))
             if message["role"] == "tool":
                 name, arguments = made.pop(0)
-                assert message["content"] == run_demo_tool(name, arguments)
+                assert message["content"] == run_tool(ToolCall(name, arguments))
                 assert not message["content"].startswith("error")
                 results += 1
     assert results > 6000

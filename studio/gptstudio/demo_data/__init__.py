@@ -3,9 +3,9 @@
 `write_demo_data(folder)` writes eight files of JSON Lines, `<kind>-<part>.jsonl`. The kinds are
 `tools` (conversations with tool calls), `conversations`, `instructions` and `preferences`, the
 parts `train` and `held-out`. A ninth file, `handbook.txt`, is raw text for pretraining: the same
-words, questions and calls on pages, nothing of it held out. `run_demo_tool(name, arguments)`
-answers a call as the recorded ones were answered. Weather and times are made up, but the same for
-ever; sums, units and facts are right. The same seed gives the same bytes under the same Python.
+words, questions and calls on pages, nothing of it held out. What answers the calls is
+`gptcore.tools`. Weather and times are made up, but the same for ever; sums, units and facts are
+right. The same seed gives the same bytes under the same Python.
 
 What the two parts share, and what they do not:
 
@@ -24,7 +24,7 @@ What the two parts share, and what they do not:
 """
 
 from gptstudio.demo_data.sizes import MAX_TOKENS, rough_tokens
-from gptstudio.demo_data.tools import DEMO_TOOLS, run_demo_tool
+from gptstudio.demo_data.tools import DEMO_TOOLS
 from gptstudio.demo_data.writer import FILE_NAMES, DemoSizes, demo_files, write_demo_data
 
 __all__ = [
@@ -34,6 +34,5 @@ __all__ = [
     "DemoSizes",
     "demo_files",
     "rough_tokens",
-    "run_demo_tool",
     "write_demo_data",
 ]

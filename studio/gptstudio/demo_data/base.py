@@ -1,11 +1,12 @@
-"""What a tool of the demo is: its schema, its questions, its result, its answers."""
+"""What a tool of the demo is: what answers it, its questions, its answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
+from gptcore.formats.records import tool_row
+from gptcore.tools import RunnableTool
 from gptstudio.demo_data.parts import Part, dress, wordings
 
 Value = str | int | float
@@ -16,14 +17,12 @@ Row = dict[str, Any]
 
 
 class DemoTool(ABC):
-    """One tool: a class of its own says how it is asked for and how its result comes about.
+    """One tool that `gptcore.tools` answers: a class of its own says how it is asked for.
 
     Templates are filled with `words`. They begin with a small letter; `dress` sees to capitals.
 
     Attributes:
-        name: The function's name.
-        description: A few words for the prompt.
-        parameters: Names of the parameters and their JSON types; all are required.
+        built_in: What answers it, with its name and its schema.
         purpose: What it is for, to fit "I have no tool for ...".
         questions: Whole questions.
         clauses: Questions without their end, that can be joined; the values come last.
@@ -36,9 +35,7 @@ class DemoTool(ABC):
             it, so that answers can be compared with the reference.
     """
 
-    name: str
-    description: str
-    parameters: ClassVar[Mapping[str, str]]
+    built_in: RunnableTool
     purpose: str
     questions: tuple[str, ...]
     clauses: tuple[str, ...]
@@ -49,17 +46,14 @@ class DemoTool(ABC):
     replies: tuple[str, ...]
     statement: str
 
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.built_in.name
+
     @abstractmethod
     def draw(self, rng: Random, part: Part) -> Arguments:
         """Arguments of a call that `part` owns."""
-
-    @abstractmethod
-    def run(self, arguments: Mapping[str, Any]) -> str:
-        """The result of a call whose arguments have the right names and types.
-
-        Raises:
-            ValueError: The tool cannot use them; the message says why.
-        """
 
     def draw_next(self, rng: Random, part: Part, before: Arguments) -> Arguments:
         """Arguments of a call that `follow_ups` can ask for after `before`."""
@@ -93,18 +87,7 @@ class DemoTool(ABC):
 
     def schema(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
-        return {
-            "type": "function",
-            "function": {
-                "name": self.name,
-                "description": self.description,
-                "parameters": {
-                    "type": "object",
-                    "properties": {name: {"type": kind} for name, kind in self.parameters.items()},
-                    "required": list(self.parameters),
-                },
-            },
-        }
+        return tool_row(self.built_in.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +100,7 @@ class Call:
     @property
     def result(self) -> str:
         """What the tool says to it."""
-        return self.tool.run(self.arguments)
+        return self.tool.built_in.run(self.arguments)
 
     @property
     def answer(self) -> str:

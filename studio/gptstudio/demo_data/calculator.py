@@ -1,24 +1,18 @@
 """The calculator: sums of two or three whole numbers."""
 
-import re
-from collections.abc import Mapping
 from random import Random
-from typing import Any, ClassVar
 
+from gptcore.tools.calculator import CALCULATOR
 from gptstudio.demo_data.base import Arguments, DemoTool
 from gptstudio.demo_data.parts import Part, part_of
 
-_NUMBER = r"([0-9]{1,9})"
-_SUM = re.compile(rf"{_NUMBER} ?([+*-]) ?{_NUMBER}(?: ?([+*-]) ?{_NUMBER})?")
 _SPOKEN = {"+": "plus", "-": "minus", "*": "times"}
 
 
 class Calculator(DemoTool):
     """Sums of two or three whole numbers with +, - and *."""
 
-    name = "calculator"
-    description = "Work out a sum."
-    parameters: ClassVar[Mapping[str, str]] = {"expression": "string"}
+    built_in = CALCULATOR
     purpose = "sums"
     questions = (
         "what is {sum}?",
@@ -87,23 +81,6 @@ class Calculator(DemoTool):
         others = "+-*" if expression[place] in "+-*" else "123456789"
         letter = rng.choice([other for other in others if other != expression[place]])
         return {"expression": expression[:place] + letter + expression[place + 1 :]}
-
-    def run(self, arguments: Mapping[str, Any]) -> str:
-        """The sum's result: products first, then from the left."""
-        found = _SUM.fullmatch(arguments["expression"].strip())
-        if found is None:
-            raise ValueError("cannot work that out")
-        first, sign, second, next_sign, third = found.groups(default="")
-        if next_sign == "*" and sign != "*":
-            return str(_apply(int(first), sign, int(second) * int(third)))
-        result = _apply(int(first), sign, int(second))
-        return str(_apply(result, next_sign, int(third)) if next_sign else result)
-
-
-def _apply(first: int, sign: str, second: int) -> int:
-    if sign == "*":
-        return first * second
-    return first + second if sign == "+" else first - second
 
 
 def _spell(rng: Random, expression: str) -> str:

@@ -1,10 +1,8 @@
-"""Weather and time in a city: made up, and always the same."""
+"""Weather and time in a city."""
 
-from collections.abc import Mapping
 from random import Random
-from typing import Any, ClassVar
-from zlib import crc32
 
+from gptcore.tools.cities import CLOCK, WEATHER
 from gptstudio.demo_data.base import Arguments, DemoTool
 from gptstudio.demo_data.parts import Part, listed, owned
 
@@ -17,13 +15,10 @@ Prague, Quito, Riga, Rome, San Jose, Santiago, Seattle, Seoul, Sofia, Sydney, Ta
 Tokyo, Toronto, Tunis, Turin, Vienna, Vilnius, Warsaw, Zagreb, Zurich
 """)
 
-SKIES = ("sun", "clear sky", "clouds", "light rain", "heavy rain", "fog", "wind", "storms")
-
 
 class _CityTool(DemoTool):
     """A tool that is asked about a city."""
 
-    parameters: ClassVar[Mapping[str, str]] = {"city": "string"}
     tails = ("in {city}",)
     follow_ups = (
         "and in {city}?",
@@ -44,10 +39,9 @@ class _CityTool(DemoTool):
 
 
 class Weather(_CityTool):
-    """The weather in a city: made up from the letters of its name."""
+    """The weather in a city."""
 
-    name = "weather"
-    description = "Weather in a city."
+    built_in = WEATHER
     purpose = "the weather"
     place = 0
     questions = (
@@ -81,17 +75,11 @@ class Weather(_CityTool):
     )
     statement = "The weather in {city}: {result}."
 
-    def run(self, arguments: Mapping[str, Any]) -> str:
-        """Sky and degrees."""
-        number = _number(self.name, arguments["city"])
-        return f"{SKIES[number % len(SKIES)]}, {number // len(SKIES) % 34 + 2} C"
-
 
 class Clock(_CityTool):
-    """The time in a city: always the same, made up from the letters of its name."""
+    """The time in a city."""
 
-    name = "clock"
-    description = "Time in a city."
+    built_in = CLOCK
     purpose = "the time"
     place = 1
     questions = (
@@ -123,13 +111,3 @@ class Clock(_CityTool):
         "what does the clock say?",
     )
     statement = "It is {result} in {city}."
-
-    def run(self, arguments: Mapping[str, Any]) -> str:
-        """Hours and minutes."""
-        minutes = _number(self.name, arguments["city"]) % (24 * 60)
-        return f"{minutes // 60:02}:{minutes % 60:02}"
-
-
-def _number(*words: str) -> int:
-    """A number that looks like chance and always is the same for the same words."""
-    return crc32("|".join(words).casefold().encode("utf-8", "replace"))

@@ -8,8 +8,8 @@ like, before the conversations teach it when to call. All of it belongs to the t
 import json
 from random import Random
 
+from gptcore.tools.cities import SKIES
 from gptstudio.demo_data.base import Row
-from gptstudio.demo_data.cities import SKIES
 from gptstudio.demo_data.tool_rows import draw_call
 
 #: Conversations on a page of them.

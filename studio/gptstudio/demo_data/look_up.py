@@ -1,115 +1,51 @@
 """Facts looked up in a small table."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
 
+from gptcore.tools.look_up import GROUPS, LOOK_UP, NOT_FOUND, FactGroup, split_topic
 from gptstudio.demo_data.base import Arguments, DemoTool
 from gptstudio.demo_data.parts import Part, owned
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Things of which the same kinds of fact are known.
+class Subject:
+    """What questions of the same kinds are about.
 
     Attributes:
-        kinds: The kinds of fact.
-        facts: For each thing its facts, in the order of `kinds`.
+        known: Things of which there are facts, and the kinds of these.
         unknown: Things of which nothing is known, for questions that find nothing.
     """
 
-    kinds: tuple[str, ...]
-    facts: Mapping[str, tuple[str, ...]]
+    known: FactGroup
     unknown: tuple[str, ...]
 
     def draw(self, rng: Random, part: Part, kind: str) -> Arguments:
         """A topic of that kind that `part` may ask for."""
-        things = self.unknown if rng.random() < 0.06 else tuple(self.facts)
-        thing = rng.choice(owned(things, self.kinds.index(kind), part))
+        things = self.unknown if rng.random() < 0.06 else tuple(self.known.facts)
+        thing = rng.choice(owned(things, self.known.kinds.index(kind), part))
         return {"topic": f"{kind} of {thing}"}
 
 
-GROUPS = (
-    Group(
-        ("capital", "currency", "language", "continent"),
-        {
-            "Austria": ("Vienna", "euro", "German", "Europe"),
-            "Brazil": ("Brasilia", "real", "Portuguese", "South America"),
-            "Chile": ("Santiago", "peso", "Spanish", "South America"),
-            "Cuba": ("Havana", "peso", "Spanish", "North America"),
-            "Denmark": ("Copenhagen", "krone", "Danish", "Europe"),
-            "Egypt": ("Cairo", "pound", "Arabic", "Africa"),
-            "France": ("Paris", "euro", "French", "Europe"),
-            "Ghana": ("Accra", "cedi", "English", "Africa"),
-            "Greece": ("Athens", "euro", "Greek", "Europe"),
-            "Hungary": ("Budapest", "forint", "Hungarian", "Europe"),
-            "Iceland": ("Reykjavik", "krona", "Icelandic", "Europe"),
-            "Iran": ("Tehran", "rial", "Persian", "Asia"),
-            "Italy": ("Rome", "euro", "Italian", "Europe"),
-            "Japan": ("Tokyo", "yen", "Japanese", "Asia"),
-            "Jordan": ("Amman", "dinar", "Arabic", "Asia"),
-            "Mexico": ("Mexico City", "peso", "Spanish", "North America"),
-            "Mongolia": ("Ulaanbaatar", "tugrik", "Mongolian", "Asia"),
-            "Nepal": ("Kathmandu", "rupee", "Nepali", "Asia"),
-            "Norway": ("Oslo", "krone", "Norwegian", "Europe"),
-            "Peru": ("Lima", "sol", "Spanish", "South America"),
-            "Poland": ("Warsaw", "zloty", "Polish", "Europe"),
-            "Portugal": ("Lisbon", "euro", "Portuguese", "Europe"),
-            "Spain": ("Madrid", "euro", "Spanish", "Europe"),
-            "Sweden": ("Stockholm", "krona", "Swedish", "Europe"),
-            "Thailand": ("Bangkok", "baht", "Thai", "Asia"),
-            "Vietnam": ("Hanoi", "dong", "Vietnamese", "Asia"),
-        },
-        ("Atlantis", "Avalon", "El Dorado", "Lilliput", "Oz", "Utopia"),
-    ),
-    Group(
-        ("symbol", "atomic number"),
-        {
-            "carbon": ("C", "6"),
-            "copper": ("Cu", "29"),
-            "gold": ("Au", "79"),
-            "helium": ("He", "2"),
-            "iron": ("Fe", "26"),
-            "lead": ("Pb", "82"),
-            "neon": ("Ne", "10"),
-            "nickel": ("Ni", "28"),
-            "oxygen": ("O", "8"),
-            "silver": ("Ag", "47"),
-            "sodium": ("Na", "11"),
-            "sulphur": ("S", "16"),
-            "tin": ("Sn", "50"),
-            "zinc": ("Zn", "30"),
-        },
-        ("moondust", "pixiedust", "starmetal", "unobtainium"),
-    ),
-    Group(
-        ("author", "year"),
-        {
-            "Candide": ("Voltaire", "1759"),
-            "Dracula": ("Bram Stoker", "1897"),
-            "Emma": ("Jane Austen", "1815"),
-            "Frankenstein": ("Mary Shelley", "1818"),
-            "Ivanhoe": ("Walter Scott", "1819"),
-            "Jane Eyre": ("Charlotte Bronte", "1847"),
-            "Kim": ("Rudyard Kipling", "1901"),
-            "Middlemarch": ("George Eliot", "1871"),
-            "Moby Dick": ("Herman Melville", "1851"),
-            "Treasure Island": ("Robert Louis Stevenson", "1883"),
-            "Ulysses": ("James Joyce", "1922"),
-            "Walden": ("Henry David Thoreau", "1854"),
-        },
-        ("Blue Door", "My Old Hat", "Nine Lamps", "Salt Road"),
-    ),
+#: Each group of the table, with things of which it knows nothing.
+SUBJECTS = tuple(
+    Subject(group, unknown)
+    for group, unknown in zip(
+        GROUPS,
+        (
+            ("Atlantis", "Avalon", "El Dorado", "Lilliput", "Oz", "Utopia"),
+            ("moondust", "pixiedust", "starmetal", "unobtainium"),
+            ("Blue Door", "My Old Hat", "Nine Lamps", "Salt Road"),
+        ),
+        strict=True,
+    )
 )
 
 
 class LookUp(DemoTool):
     """A fact from a small table."""
 
-    name = "look_up"
-    description = "Look up a fact."
-    parameters: ClassVar[Mapping[str, str]] = {"topic": "string"}
+    built_in = LOOK_UP
     purpose = "looking things up"
     questions = (
         "what is the {topic}?",
@@ -145,51 +81,40 @@ class LookUp(DemoTool):
     asks_back = "What shall I look up?"
     replies = ("the {topic}", "the {topic}, please", "look up the {topic}")
     statement = "The {topic} is {result}."
-    NOTHING = "not found"
 
     def draw(self, rng: Random, part: Part) -> Arguments:
         """A kind of fact and a thing."""
-        group = rng.choices(GROUPS, (3, 1, 1))[0]
-        return group.draw(rng, part, rng.choice(group.kinds))
+        subject = rng.choices(SUBJECTS, (3, 1, 1))[0]
+        return subject.draw(rng, part, rng.choice(subject.known.kinds))
 
     def draw_next(self, rng: Random, part: Part, before: Arguments) -> Arguments:
         """The same kind of fact about another thing."""
-        kind, _ = _split(str(before["topic"]))
-        group = next(group for group in GROUPS if kind in group.kinds)
-        while (arguments := group.draw(rng, part, kind)) == before:
+        kind, _ = split_topic(str(before["topic"]))
+        subject = _subject(kind)
+        while (arguments := subject.draw(rng, part, kind)) == before:
             pass
         return arguments
 
     def mistaken(self, rng: Random, arguments: Arguments) -> Arguments:
         """Another kind of fact about the thing, or another thing."""
-        kind, thing = _split(str(arguments["topic"]))
-        group = next(group for group in GROUPS if kind in group.kinds)
+        kind, thing = split_topic(str(arguments["topic"]))
         if rng.random() < 0.5:
-            return {
-                "topic": f"{rng.choice([each for each in group.kinds if each != kind])} of {thing}"
-            }
+            others = [each for each in _subject(kind).known.kinds if each != kind]
+            return {"topic": f"{rng.choice(others)} of {thing}"}
         return self.draw_next(rng, "train", arguments)
 
     def words(self, rng: Random, arguments: Arguments) -> dict[str, str]:
         """The topic, and the thing in it."""
         topic = str(arguments["topic"])
-        return {"topic": topic, "thing": _split(topic)[1]}
+        return {"topic": topic, "thing": split_topic(topic)[1]}
 
     def answer(self, arguments: Arguments, result: str) -> str:
         """The fact, or that there is none."""
-        if result == self.NOTHING:
+        if result == NOT_FOUND:
             return f"The {arguments['topic']} was {result}."
         return super().answer(arguments, result)
 
-    def run(self, arguments: Mapping[str, Any]) -> str:
-        """The fact, or `NOTHING`."""
-        kind, thing = _split(arguments["topic"])
-        for group in GROUPS:
-            if kind in group.kinds and thing in group.facts:
-                return group.facts[thing][group.kinds.index(kind)]
-        return self.NOTHING
 
-
-def _split(topic: str) -> tuple[str, str]:
-    kind, _, thing = topic.partition(" of ")
-    return kind, thing
+def _subject(kind: str) -> Subject:
+    """The subject with that kind of fact."""
+    return next(subject for subject in SUBJECTS if kind in subject.known.kinds)

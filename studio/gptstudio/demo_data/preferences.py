@@ -54,7 +54,7 @@ def _misplaced(rng: Random, call: Call) -> Call:
     takers = {"weather": ("clock", "look_up"), "clock": ("weather", "look_up")}
     takers |= {"look_up": ("weather", "clock"), "convert": ("calculator", "look_up")}
     tool = DEMO_TOOLS[rng.choice(takers.get(call.tool.name, ("look_up",)))]
-    arguments: Arguments = {next(iter(tool.parameters)): about}
+    arguments: Arguments = {next(iter(tool.built_in.parameters["properties"])): about}
     return Call(tool, arguments)
 
 
