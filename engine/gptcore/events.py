@@ -290,8 +290,12 @@ class EventReader:
                 yield event
 
 
+#: Kinds that tell of one step of a training, so that going back to an earlier step undoes them.
+OF_A_STEP = frozenset({"step", "eval", "reward", "sample"})
+
+
 def drop_superseded(events: Iterable[Event]) -> list[Event]:
-    """Without the steps, evaluations and samples that a resume from an earlier step undid."""
+    """Without what a resume from an earlier step undid: steps, evaluations, rewards, samples."""
     kept: list[Event] = []
     for event in events:
         if event.kind == "resume" and event.step is not None:
@@ -300,7 +304,7 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
                 old
                 for old in kept
                 if old.stage != event.stage
-                or old.kind not in ("step", "eval", "sample")
+                or old.kind not in OF_A_STEP
                 or old.step is None
                 or old.step <= undone
             ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gptcore.memory import CUDA_OVERHEAD, Estimate, num_parameters
-from gptcore.settings import FinetuneSettings, ModelSettings
+from gptcore.settings import FinetuneSettings, ModelSettings, TuningSettings
 
 #: Bytes a token and unit of width that a block keeps: fp32, half precision.
 _BLOCK = {"gpt2": (113, 60)}
@@ -106,7 +106,7 @@ def _weights_bytes(folder: Path) -> int:
 
 def estimate_finetuning(
     shape: Shape,
-    settings: FinetuneSettings,
+    settings: TuningSettings,
     *,
     precision: str,
     on_gpu: bool,
@@ -121,18 +121,11 @@ def estimate_finetuning(
         on_gpu: Whether the device is one.
         micro_batch: In place of the settings', after memory ran out; 0: theirs.
     """
-    half = precision in ("bf16", "fp16") or (precision == "auto" and on_gpu)
-    usual = shape.context if settings.packing else min(shape.context, USUAL_LENGTH)
-    length = min(settings.context_length or usual, shape.context)
-    tokens = (micro_batch or settings.micro_batch) * length
-    embedding = shape.vocab_size * shape.width * (1 if shape.is_tied else 2)
-    trained = shape.parameters
+    half = is_half(precision, on_gpu)
+    tokens = (micro_batch or settings.micro_batch) * usual_length(shape, settings)
+    trained = num_trained(shape, settings)
     held = 4.0 * shape.parameters
     if settings.method != "full":
-        # Rank times input and output of each linear layer: 16 widths a block in GPT-2, and about
-        # as many in others.
-        trained = 16 * shape.layers * shape.width * settings.rank
-        trained += 0 if settings.train_embedding == "off" else embedding
         stored = shape.stored_bytes if half else 4
         held = shape.parameters * (_FOUR_BIT if settings.method == "qlora" else stored)
         held += 4 * trained
@@ -152,3 +145,35 @@ def estimate_finetuning(
         temporaries=max(logits, again) + largest,
         overhead=CUDA_OVERHEAD if on_gpu else 0,
     )
+
+
+def is_half(precision: str, on_gpu: bool) -> bool:
+    """Whether products are computed in half precision."""
+    return precision in ("bf16", "fp16") or (precision == "auto" and on_gpu)
+
+
+def usual_length(shape: Shape, settings: TuningSettings) -> int:
+    """Tokens of a long sequence."""
+    packs = isinstance(settings, FinetuneSettings) and settings.packing
+    usual = shape.context if packs else min(shape.context, USUAL_LENGTH)
+    return min(settings.context_length or usual, shape.context)
+
+
+def num_trained(shape: Shape, settings: TuningSettings) -> int:
+    """Parameters that are trained; the embedding among them unless that is off."""
+    if settings.method == "full":
+        return shape.parameters
+    # Rank times input and output of each linear layer: 16 widths a block in GPT-2, and about as
+    # many in others.
+    adapters = 16 * shape.layers * shape.width * settings.rank
+    return adapters + (num_embedding(shape) if trains_embedding(settings) else 0)
+
+
+def num_embedding(shape: Shape) -> int:
+    """Parameters of embedding and head."""
+    return shape.vocab_size * shape.width * (1 if shape.is_tied else 2)
+
+
+def trains_embedding(settings: TuningSettings) -> bool:
+    """Whether the embedding may be trained along with the adapters: `auto` may."""
+    return settings.train_embedding != "off"

@@ -366,5 +366,7 @@ def result_with(folder: Path, fingerprint: str, parent: Path | None = None) -> P
     """
     if parent is not None:
         report = read_evaluation(parent)
-        return parent if report is not None and report.fingerprint == fingerprint else None
+        if report is None or report.details is None:  # made before reports could be compared
+            return None
+        return parent if report.fingerprint == fingerprint else None
     return next((path for path, made in results(folder) if made.fingerprint == fingerprint), None)

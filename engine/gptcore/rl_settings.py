@@ -9,7 +9,22 @@ from gptcore.settings import Positive, Share, TuningSettings
 Weight = Annotated[float, Field(ge=-100, le=100)]
 
 
-class OrpoSettings(TuningSettings):
+class PairSettings(TuningSettings):
+    """Learning from pairs of a better and a worse answer."""
+
+    batch_size: Positive = Field(32, description="Pairs an optimiser step sees, in all.")
+    micro_batch: Positive = Field(
+        8, description="Pairs a device computes at once; the rest is gradient accumulation."
+    )
+    eval_batches: Positive = Field(
+        32, description="Micro-batches of held-out pairs an evaluation looks at, at most."
+    )
+    context_length: int = Field(
+        0, ge=0, le=1_000_000, description="Longest prompt with answer, in tokens; 0: the model's."
+    )
+
+
+class OrpoSettings(PairSettings):
     """Odds ratio preference optimisation (Hong et al. 2024), on pairs; no reference model."""
 
     table: ClassVar[str] = "orpo"
@@ -19,9 +34,14 @@ class OrpoSettings(TuningSettings):
     beta: float = Field(
         0.1, ge=0, le=100, description="Weight of the odds ratio beside the likelihood of chosen."
     )
+    prompt_loss: bool = Field(
+        False,
+        description="Count the prompt's tokens in that likelihood too, as TRL does; else the"
+        " answer's alone, as Hong et al. do.",
+    )
 
 
-class RewardModelSettings(TuningSettings):
+class RewardModelSettings(PairSettings):
     """A reward model, learned from pairs (Bradley and Terry 1952)."""
 
     table: ClassVar[str] = "reward"
@@ -149,6 +169,11 @@ class RgpoSettings(RolloutSettings):
 
     @model_validator(mode="after")
     def _check_groups(self) -> Self:
+        if self.gradient_checkpointing:
+            raise ValueError(
+                "gradient_checkpointing has no place here: the answers of a group go on from what"
+                " is kept of their prompt; lower micro_batch instead"
+            )
         if self.batch_size % self.group_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}"

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 if TYPE_CHECKING:
     from gptcore.profile import Profile
 
-StageName = Literal[
-    "tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval"
-]
+StageName = Literal["tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval"]
 #: A mix of the profile: a table under `data`.
 Mix = Literal["pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval"]
 ParentKind = Literal["tokenizer", "model", "reward"]

@@ -33,6 +33,9 @@ class Status(msgspec.Struct, omit_defaults=True):
         total_steps: Of it, in all.
         loss: Of the last step.
         val_loss: Of the last evaluation.
+        reward: Mean of the last answers that were learned from.
+        accuracy: Share of the last pairs whose better answer is the likelier.
+        val_accuracy: The same, of pairs that are held out.
         tokens_per_s: Of the last step.
         speeds: The same, of each stage that has trained.
         eta_s: Seconds to go in the stage.
@@ -58,6 +61,9 @@ class Status(msgspec.Struct, omit_defaults=True):
     total_steps: int = 0
     loss: float | None = None
     val_loss: float | None = None
+    reward: float | None = None
+    accuracy: float | None = None
+    val_accuracy: float | None = None
     tokens_per_s: float = 0.0
     speeds: dict[str, float] = {}
     eta_s: float | None = None

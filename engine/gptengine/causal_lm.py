@@ -1,9 +1,11 @@
-"""Any causal LM in a local folder, by transformers: ours, or one from elsewhere."""
+"""Any causal LM in a local folder, by transformers: to write, or with a head that judges."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from gptcore.errors import UserError
@@ -21,11 +23,39 @@ def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: An
         UserError: It cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, folder, dtype, options)
+
+
+def load_judge(folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
+    """The model in a local folder with a head that gives a sequence one number, its reward.
+
+    Args:
+        folder: With a causal LM, whose head is left out for a new one; or with such a judge.
+        dtype: Of the weights; None: as stored.
+        **options: For `from_pretrained`.
+
+    Raises:
+        UserError: It cannot be loaded, or its architecture knows no such head.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # of the heads that are left out and new, at length
+    try:
+        options["num_labels"] = 1
+        return _load(AutoModelForSequenceClassification, folder, dtype, options)
+    finally:
+        logging.set_verbosity(told)
+
+
+def _load(kind: Any, folder: Path, dtype: torch.dtype | None, options: Mapping[str, Any]) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = kind.from_pretrained(
             folder,
             dtype=dtype or "auto",
             local_files_only=True,
@@ -33,7 +63,7 @@ def load_causal_lm(folder: Path, dtype: torch.dtype | None = None, **options: An
             trust_remote_code=False,
             **options,
         )
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, SafetensorError) as error:
         said = str(error).strip().splitlines()
         raise UserError(
             f"the model cannot be loaded: {said[0] if said else type(error).__name__}",

@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from gptcore.errors import UserError
-from gptengine.model import GPT, KVCache
+from gptengine.kv_cache import KVCache
+from gptengine.model import GPT
 
 
 class TextCodec(Protocol):
@@ -102,13 +103,7 @@ def stream_ids(model: GPT, prompt_ids: Sequence[int], sampling: Sampling) -> Ite
     """
     if not prompt_ids:
         raise ValueError("prompt_ids is empty")
-    vocab = model.config.vocab_size
-    if not all(0 <= token < vocab for token in prompt_ids):
-        raise UserError(
-            f"the prompt has ids outside the model's vocabulary of {vocab}",
-            where=f"prompt id {next(t for t in prompt_ids if not 0 <= t < vocab)}",
-            fix="use the tokenizer the model was trained with",
-        )
+    check_ids(prompt_ids, model.config.vocab_size)
     device = model.wte.weight.device
     generator = torch.Generator(device)
     if sampling.seed is None:
@@ -135,43 +130,105 @@ def stream_ids(model: GPT, prompt_ids: Sequence[int], sampling: Sampling) -> Ite
             cache.reset()
 
 
+def check_ids(prompt_ids: Sequence[int], vocab: int) -> None:
+    """Hold the ids of a prompt against a vocabulary: on a GPU a foreign one ends the process.
+
+    Raises:
+        UserError: One is outside.
+    """
+    if not all(0 <= token < vocab for token in prompt_ids):
+        raise UserError(
+            f"the prompt has ids outside the model's vocabulary of {vocab}",
+            where=f"prompt id {next(t for t in prompt_ids if not 0 <= t < vocab)}",
+            fix="use the tokenizer the model was trained with",
+        )
+
+
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Draw one token.
 
     Args:
         logits: (vocab,), of any floating type.
         sampling: Temperature, top-k and top-p.
-        generator: On the device of the logits.
+        generator: Asked for one number, unless the likeliest token is taken anyway.
 
     Returns:
         The id, a scalar tensor.
 
     Raises:
-        UserError: The logits hold NaN or infinity.
+        UserError: The logits hold NaN or positive infinity.
+    """
+    uniforms = None
+    if sampling.temperature:
+        uniforms = torch.rand(
+            1, generator=generator, device=generator.device, dtype=torch.float64
+        ).to(logits.device)
+    drawn = choose(logits[None], sampling, uniforms)
+    if bool(drawn.logprobs.isnan()):
+        raise diverged()
+    return drawn.ids[0]
+
+
+class Drawn(NamedTuple):
+    """One token of each row.
+
+    Args:
+        ids: (batch,)
+        logprobs: (batch,) In nats, of the distribution that the ids were drawn from: after
+            temperature, top-k and top-p. At temperature 0, where nothing is drawn, of the model's
+            own. NaN where a row's logits held NaN or positive infinity; its id is then any.
+    """
+
+    ids: Tensor
+    logprobs: Tensor
+
+
+def choose(logits: Tensor, sampling: Sampling, uniforms: Tensor | None) -> Drawn:
+    """Choose the token of each row where the sum of probabilities passes the row's number.
+
+    A row's token hangs on nothing but its own logits and its own number.
+
+    Args:
+        logits: (batch, vocab), of any floating type. Negative infinity is a token that cannot be.
+        sampling: Temperature, top-k and top-p.
+        uniforms: (batch,) float64 in [0, 1), on the device of the logits; not read at
+            temperature 0.
     """
     logits = logits.float()
-    # Asked for here because a failed draw on a GPU takes the whole process's context along.
-    if not bool(logits.isfinite().all()):
-        raise UserError(
-            "the model's output is not finite: its training has diverged",
-            where="the model's logits",
-            fix="go back to an earlier checkpoint",
-        )
-    if sampling.temperature == 0:
-        return logits.argmax()
+    if sampling.temperature == 0 or uniforms is None:
+        places = logits.argmax(-1, keepdim=True)
+        return Drawn(places[:, 0], logits.log_softmax(-1).gather(-1, places)[:, 0])
     # The likeliest first, as far as an order is needed.
     order = None
-    if 0 < sampling.top_k < len(logits):
+    if 0 < sampling.top_k < logits.shape[-1]:
         logits, order = logits.topk(sampling.top_k)
     elif sampling.top_p < 1:
         logits, order = logits.sort(descending=True)
-    # Shifted before the division, which at a tiny temperature could pass what a float holds.
-    probs = torch.softmax((logits - logits.max()) / sampling.temperature, -1)
+    if sampling.temperature != 1:
+        # Shifted before the division, which at a tiny temperature could pass what a float holds.
+        logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
+    probs = torch.softmax(logits, -1)
     if sampling.top_p < 1:
         # A token stays if those before it do not reach top_p by themselves; so the first stays.
         probs = probs * (probs.cumsum(-1) - probs < sampling.top_p)
-    choice = torch.multinomial(probs, 1, generator=generator)[0]
-    return choice if order is None else order[choice]
+    # In double precision, where rounding cannot lead to a token of probability 0.
+    sums = probs.cumsum(-1, dtype=torch.float64)
+    total = sums[:, -1:]
+    places = torch.searchsorted(sums, uniforms[:, None] * total, right=True)
+    # Sums that are not numbers lead outside.
+    places = places.clamp_(max=probs.shape[-1] - 1)
+    logprobs = (probs.gather(-1, places) / total).log().float()[:, 0]
+    ids = places if order is None else order.gather(-1, places)
+    return Drawn(ids[:, 0], logprobs)
+
+
+def diverged() -> UserError:
+    """What to say of logits that are no numbers."""
+    return UserError(
+        "the model's output is not finite: its training has diverged",
+        where="the model's logits",
+        fix="go back to an earlier checkpoint",
+    )
 
 
 def stream_text(model: GPT, tokenizer: TextCodec, prompt: str, sampling: Sampling) -> Iterator[str]:

@@ -5,6 +5,7 @@ linear layers as Conv1D does, (in, out), and always has query, key and value bia
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,44 @@ def load_model(
     return model.requires_grad_().eval()
 
 
-def _read_config(settings: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> GPTConfig:
+def gpt_of_shape(settings: Mapping[str, Any]) -> GPT | None:
+    """A GPT, weights unset, that can hold those of a model that transformers has loaded.
+
+    Args:
+        settings: The model's config, as a mapping.
+
+    Returns:
+        It, with biases of query, key and value; None where `GPT` cannot be such a model.
+    """
+    biased = {name: value for name, value in settings.items() if name != OWN_KEY}
+    try:
+        config = _read_config(biased, {}, Path())
+    except UserError:
+        return None
+    if not settings.get("tie_word_embeddings", True):
+        return None
+    return GPT(config)
+
+
+@torch.no_grad()
+def copy_weights(model: GPT, weights: Mapping[str, Tensor]) -> None:
+    """Overwrite the weights of a GPT.
+
+    Args:
+        model: From `gpt_of_shape`.
+        weights: Named and laid out as GPT2LMHeadModel has them; the tied head may be left out.
+
+    Raises:
+        KeyError: One is missing.
+    """
+    for name, value in model.state_dict().items():
+        given = weights[_PREFIX + name]
+        value.copy_(given.t() if name.endswith(_CONV1D) else given)
+
+
+def _read_config(
+    settings: Mapping[str, Any], tensors: dict[str, Tensor], folder: Path
+) -> GPTConfig:
     """The shape by config.json, after checking that it is a GPT-2 that `GPT` can be."""
     where = str(folder / CONFIG_FILE)
     if settings.get("model_type") != "gpt2":

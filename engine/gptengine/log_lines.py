@@ -16,6 +16,8 @@ def log_line(payload: events.Payload, step: int | None = None) -> str:
         case events.Eval():
             value = "not finite" if payload.val_loss is None else f"{payload.val_loss:.4f}"
             return f"{at}validation loss {value}{' (best so far)' if payload.best else ''}"
+        case events.Reward():
+            return f"{at}{_fared(payload)}"
         case events.Sample():
             return f"{at}sample: {clean(payload.prompt + payload.text)}"
         case events.Checkpoint():
@@ -38,3 +40,17 @@ def log_line(payload: events.Payload, step: int | None = None) -> str:
             said_why = f": {payload.message}" if payload.message else ""
             return clean(f"{payload.command} {payload.outcome}{said_why}")
     return ""  # progress says little in many lines; that a run runs, its stages say
+
+
+def _fared(told: events.Reward) -> str:
+    """How answers or pairs fared, in a line."""
+    said = ["held-out"] if told.held_out else []
+    if told.mean is not None:
+        said.append(f"reward {told.mean:.3f}")
+    if told.accuracy is not None:
+        said.append(f"accuracy {told.accuracy:.1%}")
+    if told.margin is not None:
+        said.append(f"margin {told.margin:.3f}")
+    if told.kl is not None:
+        said.append(f"KL {told.kl:.2f}")
+    return "  ".join(said) or "no reward is finite"

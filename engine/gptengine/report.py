@@ -24,7 +24,7 @@ class Report:
         self._journal = JournalWriter(run.events)
         self._run = run.name
         self._stage = stage
-        self._next_step_line = 0.0
+        self._next_line: dict[type, float] = {}
 
     def write(self, payload: events.Payload, *, step: int | None = None, stage: str = "") -> None:
         """Append one record, and say it in the log.
@@ -47,11 +47,16 @@ class Report:
         self.write(events.Warn(message))
 
     def _print(self, payload: events.Payload, step: int | None, stage: str) -> None:
-        if isinstance(payload, events.Step):
-            if time.monotonic() < self._next_step_line:
+        if isinstance(payload, events.Step | events.Reward) and not is_held_out(payload):
+            if time.monotonic() < self._next_line.get(type(payload), 0.0):
                 return
-            self._next_step_line = time.monotonic() + STEP_LINE_INTERVAL
+            self._next_line[type(payload)] = time.monotonic() + STEP_LINE_INTERVAL
         if line := log_line(payload, step):
             with contextlib.suppress(OSError):  # a full disk, of which the record tells
                 where = f"{stage}  " if stage else ""
                 print(f"[{time.strftime('%H:%M:%S')}] {where}{line}", flush=True)
+
+
+def is_held_out(payload: events.Step | events.Reward) -> bool:
+    """Whether it is about data that is not learned from, and so comes but now and then."""
+    return isinstance(payload, events.Reward) and payload.held_out

@@ -168,6 +168,7 @@ class Supervisor:
         status = self._status
         status.step = status.total_steps = 0
         status.loss = status.val_loss = status.eta_s = None
+        status.reward = status.accuracy = status.val_accuracy = None
         self._outcome = None
         kills = kernel_oom_kills()
         child = start_stage(
@@ -225,6 +226,10 @@ class Supervisor:
                     status.speeds[status.stage] = step.tokens_per_s
                 case events.Eval() as evaluation:
                     status.val_loss = evaluation.val_loss
+                case events.Reward(held_out=True) as reward:
+                    status.val_accuracy = reward.accuracy
+                case events.Reward() as reward:
+                    status.reward, status.accuracy = reward.mean, reward.accuracy
                 case events.StageChange(phase="start") as start:
                     status.step, status.total_steps = event.step or 0, start.total_steps
                 case events.StageChange() | Failure() as outcome:

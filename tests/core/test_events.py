@@ -63,3 +63,17 @@ def test_resume_undoes_later_steps_of_its_stage_only() -> None:
         ("pretrain", 1),
         ("pretrain", 2),
     ]
+
+
+def test_resume_undoes_whatever_belongs_to_a_later_step() -> None:
+    def all_of(step: int) -> list[bytes]:
+        payloads = (events.Eval(1.0), events.Reward(mean=0.5), events.Sample("a", "b"))
+        return [line(payload, step, "ppo") for payload in payloads]
+
+    raw = [*all_of(1), *all_of(2), line(events.Warn("kept"), 2, "ppo")]
+    raw.append(line(events.Resume(2, 1), 1, "ppo"))
+    kept = drop_superseded(event for each in raw if (event := decode(each)))
+    steps = [(event.kind, event.step) for event in kept]
+    assert steps == [
+        ("eval", 1), ("reward", 1), ("sample", 1), ("warning", 2), ("resume", 1)
+    ]  # fmt: skip

@@ -43,3 +43,11 @@ def test_it_computes_what_transformers_does_and_is_saved_as_it_was(tmp_path: Pat
         torch.testing.assert_close(model(ids).logits, wanted, atol=1e-5, rtol=1e-5)
     model.save_pretrained(tmp_path / "saved")
     assert read_config(tmp_path / "saved").activation_function == "gelu_new"
+
+
+def test_broken_weights_are_a_word_not_a_crash(tmp_path: Path) -> None:
+    folder = make_model("gpt2", tmp_path / "m")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_causal_lm(folder)

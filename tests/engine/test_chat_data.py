@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gptcore.encoding import EncodedConversation
 from gptcore.errors import UserError
 from gptcore.formats.records import Conversation
-from gptcore.settings import FinetuneDataSettings
+from gptcore.settings import RowsDataSettings
 from gptcore.workspace import Workspace
 from gptengine.causal_lm import load_causal_lm
 from gptengine.chat_tokenizer import load_chat_tokenizer, pad_id
@@ -24,8 +24,8 @@ from gptengine.finetune.data import (
     IGNORED,
     SORTED_BATCHES,
     ChatBatches,
-    ChatData,
     Examples,
+    RowsData,
     check_share,
     collate,
     collate_packed,
@@ -239,7 +239,7 @@ WRONG = {"messages": [{"role": "user", "content": "Nobody answers"}]}
 
 def read(
     tokenizer: BPETokenizer, *files: Path, weights: Sequence[int] = (), **options: Any
-) -> ChatData:
+) -> RowsData:
     given_weights = weights or [1] * len(files)
     return read_chat_data(files, given_weights, tokenizer, **{"longest": CONTEXT, **options})
 
@@ -300,14 +300,17 @@ def test_what_is_too_long_loses_whole_turns_and_is_told(
     file = write_talks(tmp_path / "a.jsonl", TALKS)
     whole = read(tokenizer, file)
     assert whole.shortened == 0
-    assert check_share(whole, FinetuneDataSettings(), tmp_path) == []
+    assert check_share(whole, RowsDataSettings(), tmp_path, "finetune") == []
     size = examples_of([TALKS[2]], tokenizer).length_of(0)
-    settings = FinetuneDataSettings(max_bad=0.9)
+    settings = RowsDataSettings(max_bad=0.9)
     data = read(tokenizer, file, longest=size - 1)
     assert data.shortened == 1
     [cut] = [text for text in texts_of(data.train, tokenizer) if "weather" in text]
     assert cut == "<|user|>the weather?<|end|><|assistant|>It is rain.<|end|>"
-    assert any("lost turns at their end" in line for line in check_share(data, settings, tmp_path))
+    assert any(
+        "lost turns at their end" in line
+        for line in check_share(data, settings, tmp_path, "finetune")
+    )
     least = examples_of([TALKS[0]], tokenizer).length_of(0)
     short = read(tokenizer, file, longest=least)
     assert short.bad > 0
@@ -318,13 +321,13 @@ def test_too_many_bad_rows_are_refused_by_name(tokenizer: BPETokenizer, tmp_path
     file = write_talks(tmp_path / "a.jsonl", TALKS, BROKEN, WRONG)
     data = read(tokenizer, file)
     with pytest.raises(UserError, match="2 of 8 rows cannot be used") as refused:
-        check_share(data, FinetuneDataSettings(max_bad=0.2), tmp_path)
+        check_share(data, RowsDataSettings(max_bad=0.2), tmp_path, "finetune")
     assert "a.jsonl row 7" in refused.value.what
     assert "a.jsonl row 8" in refused.value.what
     assert refused.value.where == str(tmp_path)
     assert "data check" in refused.value.fix
     allowed = refused.value.fix.rpartition("--set data.finetune.max_bad=")[2]
-    [said] = check_share(data, FinetuneDataSettings(max_bad=float(allowed)), tmp_path)
+    [said] = check_share(data, RowsDataSettings(max_bad=float(allowed)), tmp_path, "finetune")
     assert "2 of 8 rows are left out, such as a.jsonl row 7" in said
 
 
@@ -332,7 +335,7 @@ def test_many_problems_are_told_by_their_first(tokenizer: BPETokenizer, tmp_path
     wrong = [{"messages": [{"role": "user", "content": f"Nobody {n}"}]} for n in range(30)]
     data = read(tokenizer, write_talks(tmp_path / "a.jsonl", TALKS, *wrong))
     with pytest.raises(UserError, match="30 of 36 rows") as refused:
-        check_share(data, FinetuneDataSettings(), tmp_path)
+        check_share(data, RowsDataSettings(), tmp_path, "finetune")
     assert 2 <= len(refused.value.what.splitlines()) <= 10
 
 
@@ -340,14 +343,14 @@ def test_nothing_to_learn_from_is_refused(tokenizer: BPETokenizer, tmp_path: Pat
     preferences = read(tokenizer, write_talks(tmp_path / "a.jsonl", [], PREFERENCE))
     assert (preferences.rows, preferences.formless) == (0, 1)
     with pytest.raises(UserError, match="no conversation to learn from"):
-        check_share(preferences, FinetuneDataSettings(), tmp_path)
+        check_share(preferences, RowsDataSettings(), tmp_path, "finetune")
 
 
 def test_where_all_is_held_out_the_remedy_says_so(tokenizer: BPETokenizer, tmp_path: Path) -> None:
     data = read(tokenizer, write_talks(tmp_path / "a.jsonl", TALKS), held_out=0.999999)
     assert (len(data.train), data.bad) == (0, 0)
     with pytest.raises(UserError) as refused:
-        check_share(data, FinetuneDataSettings(held_out=0.999999), tmp_path)
+        check_share(data, RowsDataSettings(held_out=0.999999), tmp_path, "finetune")
     assert "held_out" in refused.value.fix
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,14 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from gptcore.answers import Answer
 from gptcore.errors import UserError
 from gptcore.evaluation import TOOL_SCORES, Evaluation, read_evaluation
-from gptcore.events import StageChange
-from gptcore.lineage import Lineage, write_lineage
+from gptcore.events import Progress, StageChange, Warn
+from gptcore.lineage import Lineage, read_lineage, write_lineage
 from gptcore.settings import EngineSettings, EvalSettings
 from gptcore.workspace import Workspace
 from gptengine.causal_lm import load_causal_lm
@@ -25,6 +27,7 @@ from gptengine.chat_tokenizer import control_ids, load_chat_tokenizer
 from gptengine.evaluate.answering import Answerer
 from gptengine.evaluate.loss import loss_on
 from gptengine.evaluate.report import evaluate
+from gptengine.stages.eval import ancestry
 from gptengine.train.device import Placement, place
 from tests.engine.tiny_models import (
     CONTEXT,
@@ -236,6 +239,154 @@ def test_the_stage_puts_its_report_beside_the_model_and_into_its_card(
     again = read_evaluation(folder)
     assert again is not None
     assert again.conversations == 4
+
+
+# --- the models that it came from ----------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(workspace: Workspace) -> Workspace:
+    """The same, and a second model that came from the first."""
+    folder = make_model("gpt2", workspace.models / "n", seed=1)
+    first = read_lineage(workspace.models / "m")
+    assert first is not None
+    parents = {"tokenizer": "models/m", "model": "models/m"}
+    training = {
+        **first.training,
+        "conversations": 5,
+        "held_out_conversations": 1,
+        "rows_left_out": 0,
+        "backend": "peft",
+        "trained_parameters": 10,
+    }
+    write_lineage(
+        folder,
+        Lineage("finetune", "n", "tiny", "1" * 64, time.time(), parents, training=training),
+    )
+    return workspace
+
+
+def judged(workspace: Workspace, name: str) -> Evaluation:
+    found = read_evaluation(workspace.models / name)
+    assert found is not None
+    return found
+
+
+def evaluate_second(workspace: Workspace, name: str, **settings: int) -> list[Any]:
+    pipeline = {"stages": ["pretrain", "finetune", "eval"], "parent": "n"}
+    content = {"pipeline": pipeline, "eval": {"max_tokens": 8, **settings}}
+    code, told = perform_stage(workspace, name, "eval", content)
+    assert code == 0
+    return told
+
+
+def who_answered(told: Sequence[Any]) -> set[str]:
+    works = {payload.what for payload in told if isinstance(payload, Progress)}
+    return {what.removesuffix(": answering") for what in works if what.endswith(": answering")}
+
+
+def test_the_report_compares_the_stages_on_the_way(chain: Workspace) -> None:
+    told = evaluate_second(chain, "first")
+    assert who_answered(told) == {"m", "n"}
+    before, after = judged(chain, "m"), judged(chain, "n")
+    assert [(each.stage, each.model) for each in after.comparison] == [
+        ("pretrain", "models/m"),
+        ("finetune", "models/n"),
+    ]
+    first, second = after.comparison
+    assert (first.loss, first.tools) == (before.loss, before.tools)
+    assert (second.loss, second.tools) == (after.loss, after.tools)
+    assert first.changes == {}
+    assert second.changes["exact"].value == 0.0  # neither of them ever calls
+    loss = second.changes["loss"]
+    assert loss.value == pytest.approx((after.loss or 0) - (before.loss or 0), rel=1e-5)
+    assert loss.low < loss.value < loss.high
+    assert [each.model for each in before.comparison] == ["models/m"]
+    details = after.details
+    assert details is not None
+    assert details.verdicts["exact"] == "0"
+    assert sum(map(int, details.tokens.split())) == after.tokens
+    nats = [float(number) for number in details.nats.split()]
+    assert len(nats) == len(TALKS)
+    assert sum(nats) / after.tokens == pytest.approx(after.loss, rel=1e-5)
+
+    card = (chain.models / "n" / "README.md").read_text()
+    assert "| measure | pretrain | finetune | change [95 % interval] |" in card
+    assert f"| loss | {first.loss:.3f} | {second.loss:.3f} | " in card
+    assert not (chain.models / "m" / "README.md").exists()
+
+
+def test_a_parent_is_judged_again_only_where_that_would_differ(chain: Workspace) -> None:
+    evaluate_second(chain, "first")
+    before, after = judged(chain, "m"), judged(chain, "n")
+    (chain.models / "n" / "evaluation.json").unlink()
+    told = evaluate_second(chain, "second")
+    assert who_answered(told) == {"n"}
+    assert judged(chain, "m") == before
+    assert judged(chain, "n").comparison == after.comparison
+    assert who_answered(evaluate_second(chain, "settings", max_tokens=4)) == {"m", "n"}
+    write_talks(chain.datasets / "held-out.jsonl", TALKS[:4])
+    assert who_answered(evaluate_second(chain, "data", max_tokens=4)) == {"m", "n"}
+    changed = make_model("gpt2", chain.root / "other", seed=2) / "model.safetensors"
+    changed.replace(chain.models / "m" / "model.safetensors")
+    (chain.models / "n" / "evaluation.json").unlink()
+    assert who_answered(evaluate_second(chain, "weights", max_tokens=4)) == {"m", "n"}
+
+
+def test_a_report_from_before_there_were_details_is_not_taken(chain: Workspace) -> None:
+    evaluate_second(chain, "first")
+    path = chain.models / "m" / "evaluation.json"
+    old = json.loads(path.read_text())
+    del old["details"], old["comparison"]
+    path.write_text(json.dumps(old))
+    assert judged(chain, "m").loss == old["loss"]  # it can be read
+    (chain.models / "n" / "evaluation.json").unlink()
+    assert who_answered(evaluate_second(chain, "second")) == {"m", "n"}
+    assert len(judged(chain, "n").comparison) == 2
+
+
+def test_the_comparison_begins_where_a_model_is_still_there(chain: Workspace) -> None:
+    shutil.rmtree(chain.models / "m")
+    told = evaluate_second(chain, "gone")
+    assert who_answered(told) == {"n"}
+    assert [each.stage for each in judged(chain, "n").comparison] == ["finetune"]
+    assert "Stage by stage" not in (chain.models / "n" / "README.md").read_text()
+    assert not [payload for payload in told if isinstance(payload, Warn)]
+
+
+def test_a_parent_that_cannot_be_judged_is_told_and_left_out(chain: Workspace) -> None:
+    (chain.models / "m" / "config.json").write_text("{")
+    told = evaluate_second(chain, "broken")
+    [warning] = [payload.message for payload in told if isinstance(payload, Warn)]
+    assert "models/m cannot be judged" in warning
+    assert [each.stage for each in judged(chain, "n").comparison] == ["finetune"]
+
+
+def test_a_model_from_elsewhere_is_the_base(workspace: Workspace) -> None:
+    """It is judged as it was before any stage, its control tokens not yet learned."""
+    make_model("qwen2", workspace.root / "qwen")
+    folder = workspace.models / "n"
+    lively(workspace.root / "qwen").save_pretrained(folder)
+    load_chat_tokenizer(workspace.root / "qwen").save(folder)
+    write_lineage(folder, Lineage("orpo", "n", "tiny", "1" * 64, time.time(), {"model": "qwen"}))
+    assert ancestry(workspace, folder) == [("base", workspace.root / "qwen"), ("orpo", folder)]
+    base = judge(
+        workspace.root / "qwen",
+        place(EngineSettings(device="cpu")),
+        workspace.datasets / "held-out.jsonl",
+    )
+    assert base.tools["exact"].total == 1
+    assert base.loss is not None
+
+
+def test_a_lineage_in_a_circle_ends(chain: Workspace) -> None:
+    folder = chain.models / "m"
+    lineage = read_lineage(folder)
+    assert lineage is not None
+    parents = {"tokenizer": "models/n", "model": "models/n"}
+    write_lineage(folder, msgspec.structs.replace(lineage, parents=parents))
+    names = [path.name for _, path in ancestry(chain, chain.models / "n")]
+    assert names == ["m", "n"]
 
 
 # --- the command ---------------------------------------------------------------------------------

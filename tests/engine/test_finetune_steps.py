@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from gptcore import events
-from gptcore.control import Command, CommandName
+from gptcore.control import Command
 from gptcore.errors import UserError
 from gptengine.chat_tokenizer import load_chat_tokenizer
 from gptengine.train import checkpoint
 from tests.engine.tiny_models import CONTEXT, TALKS, talk
-from tests.engine.tuning import Requests, Tuning, equal
+from tests.engine.tuning import Tuning, equal, script
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,17 +69,6 @@ def test_bad_steps_end_the_training_when_told_so(folders: dict[str, Path], tmp_p
     exploding(made, 2, 4, 5, 6)
     with pytest.raises(UserError, match="3 times in a row"):
         made.run()
-
-
-def script(*asked: tuple[int, CommandName]) -> Requests:
-    """Commands by the number of the poll at which they come, from 0."""
-    polls = iter(range(10_000))
-
-    def requests() -> list[Command]:
-        number = next(polls)
-        return [Command(name, name, 0.0) for at, name in asked if at == number]
-
-    return requests
 
 
 def test_commands_are_obeyed_between_the_steps(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptcore.control import Command
+from gptcore.control import Command, CommandName
 from gptcore.formats.records import Conversation
 from gptcore.settings import EngineSettings, FinetuneSettings
 from gptengine.chat_tokenizer import load_chat_tokenizer
@@ -108,3 +108,14 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
     """The names whose values are the same to the bit."""
     assert first.keys() == second.keys()
     return [name for name in first if torch.equal(first[name], second[name])]
+
+
+def script(*asked: tuple[int, CommandName]) -> Requests:
+    """Commands by the number of the poll at which they come, from 0."""
+    polls = iter(range(10_000))
+
+    def requests() -> list[Command]:
+        number = next(polls)
+        return [Command(name, name, 0.0) for at, name in asked if at == number]
+
+    return requests

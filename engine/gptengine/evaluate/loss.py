@@ -23,11 +23,13 @@ class LossOnText:
         nats: Cross entropy of all tokens that count.
         tokens: How many those are.
         bytes: Of the text that they stand for; control tokens have none.
+        each: The same nats and tokens, conversation by conversation.
     """
 
     nats: float
     tokens: int
     bytes: int
+    each: tuple[tuple[float, int], ...] = ()
 
     @property
     def loss(self) -> float | None:
@@ -67,7 +69,8 @@ def loss_on(
         on_done: Told how many conversations are done.
     """
     order = sorted(range(len(examples)), key=lambda index: -examples.length_of(index))
-    nats, tokens, size = 0.0, 0, 0
+    each = [(0.0, 0)] * len(examples)
+    size = 0
     vocab = model.config.get_text_config().vocab_size
     at = 0
     while at < len(order):
@@ -81,11 +84,14 @@ def loss_on(
             logits = model(**inputs).logits[:, :-1]  # (batch, time - 1, vocab)
             counted = targets != IGNORED
             losses = torch.nn.functional.cross_entropy(
-                logits[counted].float(), targets[counted], reduction="sum"
+                logits[counted].float(), targets[counted], reduction="none"
             )
-        nats += float(losses)
-        tokens += int(counted.sum())
+            counts = counted.sum(1).tolist()
+            sums = torch.stack([part.sum() for part in losses.split(counts)]).tolist()
+        for number, nats, tokens in zip(numbers, sums, counts, strict=True):
+            each[number] = (nats, tokens)
         words = [index for index in targets[counted].tolist() if index not in control]
         size += len(tokenizer.decode(words).encode())
         on_done(at)
-    return LossOnText(nats, tokens, size)
+    all_nats, all_tokens = (sum(column) for column in zip(*each, strict=True)) if each else (0.0, 0)
+    return LossOnText(all_nats, all_tokens, size, tuple(each))

@@ -1,24 +1,27 @@
 """One evaluation of one model: held-out data in, an `Evaluation` out."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gptcore.encoding import encode_conversation
 from gptcore.errors import UserError
-from gptcore.evaluation import Evaluation
+from gptcore.evaluation import Details, Evaluation
 from gptcore.formats.problems import Problem, RowError
 from gptcore.formats.reading import RecordReader
-from gptcore.formats.records import Conversation
+from gptcore.formats.records import Conversation, to_row
 from gptcore.lineage import DataFile
 from gptcore.settings import EvalSettings
 from gptengine.causal_lm import context_length_of, load_causal_lm
 from gptengine.chat_tokenizer import ChatTokenizer, control_ids, load_chat_tokenizer
 from gptengine.evaluate.answering import Answerer
-from gptengine.evaluate.loss import loss_on
-from gptengine.evaluate.tools import prompts_of, score_tools
+from gptengine.evaluate.loss import LossOnText, loss_on
+from gptengine.evaluate.tools import Prompt, ToolScores, prompts_of, score_tools
 from gptengine.finetune.data import Examples
 from gptengine.train.device import Placement
 
@@ -61,9 +64,7 @@ def evaluate(
             where=", ".join(map(str, files)),
             fix="gptstudio data check says what is wrong with them",
         )
-    single = placement.precision == "fp32"
-    model = load_causal_lm(folder, torch.float32 if single else None)
-    model = model.to(placement.device).eval()
+    model = _load(folder, tokenizer, placement)
     told = loss_on(
         model,
         tokenizer,
@@ -99,6 +100,39 @@ def evaluate(
         by_function=scores.functions(),
         unusable=unusable,
         transcripts=scores.transcripts,
+        details=_details(rows, prompts, told, scores),
+    )
+
+
+def _load(folder: Path, tokenizer: ChatTokenizer, placement: Placement) -> Any:
+    """The model, with a row for each id of its tokenizer."""
+    model = load_causal_lm(folder, torch.float32 if placement.precision == "fp32" else None)
+    if tokenizer.vocab_size > model.get_input_embeddings().weight.shape[0]:
+        # A model from elsewhere, judged before any stage of ours has taught it control tokens.
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model.resize_token_embeddings(tokenizer.vocab_size)
+    return model.to(placement.device).eval()
+
+
+def _details(
+    rows: Sequence[tuple[str, Conversation]],
+    prompts: Sequence[Prompt],
+    told: LossOnText,
+    scores: ToolScores,
+) -> Details:
+    digest = hashlib.sha256()
+    judged_by = [
+        *([to_row(record)] for _, record in rows),
+        *([to_row(prompt.conversation), prompt.turn] for prompt in prompts),
+    ]
+    for item in judged_by:
+        digest.update(json.dumps(item, sort_keys=True).encode())
+    return Details(
+        held_out=digest.hexdigest(),
+        verdicts=scores.by_prompt(),
+        nats=" ".join(f"{nats:.7g}" for nats, _ in told.each),
+        tokens=" ".join(str(tokens) for _, tokens in told.each),
     )
 
 

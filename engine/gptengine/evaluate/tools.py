@@ -1,26 +1,21 @@
 """How well a model calls tools: held-out prompts, its answers, and what is right about them."""
 
 import json
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from gptcore.answers import Answer
 from gptcore.conversation import plain, render
 from gptcore.encoding import encode_spans
 from gptcore.evaluation import Share, Transcript
-from gptcore.formats.checks import CallChecker
-from gptcore.formats.problems import RowError
-from gptcore.formats.records import Conversation, Message, ToolCall
+from gptcore.formats.records import Conversation, Message
 from gptengine.chat_tokenizer import ChatTokenizer
 from gptengine.evaluate.answering import Answerer
+from gptengine.evaluate.judging import answers_rightly, fault, same_calls
 
 #: How many transcripts a report keeps.
 KEPT_TRANSCRIPTS = 6
-
-_WORD = re.compile(r"\w+(?:[.,:]\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +59,33 @@ class ToolScores:
     """What was counted.
 
     Attributes:
-        shares: By the names of `gptcore.evaluation.TOOL_SCORES`: right, and of how many.
+        verdicts: For each prompt, by the names of `gptcore.evaluation.TOOL_SCORES` that count
+            there: whether it was right.
         by_function: By the function that was right: exactly right, and of how many.
         transcripts: A few, those with a right call and a right answer first.
     """
 
-    shares: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    verdicts: list[dict[str, bool]] = field(default_factory=list)
     by_function: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     transcripts: list[Transcript] = field(default_factory=list)
 
     def count(self, name: str, right: bool) -> None:
-        """Count one prompt."""
-        self.shares[name, right] += 1
+        """Count the newest prompt."""
+        self.verdicts[-1][name] = right
 
     def tools(self) -> dict[str, Share]:
         """The shares by name."""
-        names = dict.fromkeys(name for name, _ in self.shares)
         return {
-            name: Share(self.shares[name, True], self.shares[name, True] + self.shares[name, False])
+            name: Share(places.count("1"), len(places) - places.count("-"))
+            for name, places in self.by_prompt().items()
+        }
+
+    def by_prompt(self) -> dict[str, str]:
+        """The verdicts by name, as in `gptcore.evaluation.Details`."""
+        names = dict.fromkeys(name for verdict in self.verdicts for name in verdict)
+        character = {True: "1", False: "0", None: "-"}
+        return {
+            name: "".join(character[verdict.get(name)] for verdict in self.verdicts)
             for name in names
         }
 
@@ -136,6 +140,7 @@ def score_tools(
     kept: list[tuple[int, Transcript]] = []
     for prompt, answer in zip(prompts, answers, strict=True):
         final = final_of.get(id(prompt))
+        scores.verdicts.append({})
         problems = list(_count(scores, prompt, answer, final))
         rank = 2 * bool(problems) + (final is None)
         kept.append((rank, _transcript(prompt, answer, final, problems)))
@@ -157,12 +162,12 @@ def _count(
 ) -> Iterator[str]:
     """Count one prompt; yields what was wrong."""
     wanted = prompt.wanted.calls
-    exact = _same(answer.calls, wanted) and not answer.problems and answer.is_complete
+    exact = same_calls(answer.calls, wanted) and not answer.problems and answer.is_complete
     scores.by_function[", ".join(call.name for call in wanted) or "(none)"].append(exact)
     yield from answer.problems
     if answer.calls or answer.problems:
         scores.count("json", not answer.problems)
-        faults = [fault for call in answer.calls if (fault := _fault(prompt, call))]
+        faults = [said for call in answer.calls if (said := fault(call, prompt.conversation.tools))]
         scores.count("schema", not faults and not answer.problems)
         yield from faults
     if not wanted:
@@ -186,65 +191,12 @@ def _count(
             yield f"wanted the answer: {prompt.final.content}"
 
 
-def _same(calls: Sequence[ToolCall], wanted: Sequence[ToolCall]) -> bool:
-    """Whether they are the same in JSON, where `true` is not 1, and 5.0 is 5."""
-    return [(call.name, _text(call)) for call in calls] == [
-        (call.name, _text(call)) for call in wanted
-    ]
-
-
-def _text(call: ToolCall) -> str:
-    return json.dumps(_numbers_as_one(call.arguments), sort_keys=True)
-
-
-def _numbers_as_one(value: Any) -> Any:
-    """A JSON value with whole numbers written as integers."""
-    if isinstance(value, dict):
-        return {key: _numbers_as_one(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers_as_one(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _fault(prompt: Prompt, call: ToolCall) -> str:
-    """What the schema says against a call; empty: nothing."""
-    conversation = prompt.conversation
-    said = Message("assistant", calls=(call,))
-    user = next(m for m in conversation.messages if m.role == "user")
-    try:
-        CallChecker().check(Conversation((user, said), conversation.tools, "tools"))
-    except RowError as error:
-        return error.reason
-    return ""
-
-
-def answers_rightly(answer: Answer, wanted: Message, results: Sequence[Message]) -> bool:
-    """Whether an answer says what was found out.
-
-    It must be whole, call nothing, and contain every number, and every word of three letters or
-    more, that the right answer took from the results; where that took none, it must be the right
-    answer itself.
-    """
-    if answer.calls or answer.problems or not answer.is_complete:
-        return False
-    words = _words(wanted.content)
-    told = set().union(*(_words(result.content) for result in results))
-    facts = {word for word in words & told if len(word) > 2 or not word.isalpha()}
-    if not facts:
-        return answer.content.split() == wanted.content.split()
-    return facts <= _words(answer.content)
-
-
-def _words(text: str) -> set[str]:
-    return {word.casefold() for word in _WORD.findall(text)}
-
-
 def _transcript(
     prompt: Prompt, answer: Answer, final: Answer | None, problems: list[str]
 ) -> Transcript:
     """The conversation with the model's own words in it."""
     messages = list(prompt.conversation.messages[: prompt.turn])
     messages.append(Message("assistant", answer.content, answer.calls))
-    if final is not None and _same(answer.calls, prompt.wanted.calls):
+    if final is not None and same_calls(answer.calls, prompt.wanted.calls):
         messages += [*prompt.results, Message("assistant", final.content, final.calls)]
     return Transcript(plain(render(messages, prompt.conversation.tools)), problems, prompt.row)

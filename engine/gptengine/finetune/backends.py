@@ -1,6 +1,7 @@
 """The model that is fine-tuned: loaded, with adapters by Unsloth or by PEFT, and merged again."""
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -13,7 +14,7 @@ from torch import nn
 from gptcore.errors import UserError
 from gptcore.lineage import read_lineage
 from gptcore.settings import FinetuneSettings, TuningSettings
-from gptengine.causal_lm import fuse_gelu, load_causal_lm, read_config
+from gptengine.causal_lm import fuse_gelu, load_causal_lm, load_judge, read_config
 from gptengine.chat_tokenizer import ForeignTokenizer
 from gptengine.tokenizer import BPETokenizer
 from gptengine.train.device import Placement
@@ -33,6 +34,23 @@ class Backend:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a model is trained to do.
+
+    Args:
+        load: Loads it from a folder: `load(folder, dtype, **options)`.
+        peft_task: What PEFT calls it; with `SEQ_CLS` the new head is trained and saved along.
+    """
+
+    load: Callable[..., Any]
+    peft_task: str
+
+
+WRITING = Purpose(load_causal_lm, "CAUSAL_LM")
+JUDGING = Purpose(load_judge, "SEQ_CLS")
+
+
 @dataclass
 class Trained:
     """A model ready to be trained.
@@ -43,6 +61,7 @@ class Trained:
         folder: Where the model came from.
         trains_embedding: Whether the token embedding is trained along with the adapters.
         details: For the record's start of the stage.
+        purpose: What it is trained to do.
     """
 
     net: Any
@@ -50,6 +69,7 @@ class Trained:
     folder: Path
     trains_embedding: bool = False
     details: dict[str, Any] = field(default_factory=dict)
+    purpose: Purpose = WRITING
 
     @property
     def has_adapters(self) -> bool:
@@ -58,8 +78,13 @@ class Trained:
 
     @property
     def model(self) -> Any:
-        """The causal LM itself, adapters inside."""
+        """The model itself, adapters inside."""
         return self.net.get_base_model() if self.has_adapters else self.net
+
+    def embeddings(self) -> list[Any]:
+        """The layers that hold a row a token: the input's, and the output's where it has one."""
+        layers = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        return [layer for layer in layers if layer is not None]
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""
@@ -81,7 +106,7 @@ class Trained:
             tensors = load_file(folder / "adapter_model.safetensors")
             set_peft_model_state_dict(self.net, tensors)
         else:
-            self.net.load_state_dict(load_causal_lm(folder).state_dict())
+            self.net.load_state_dict(self.purpose.load(folder).state_dict())
 
     def merge(self) -> Any:
         """The whole model with the adapters in its weights; this one is used up."""
@@ -105,7 +130,7 @@ def choose_backend(settings: TuningSettings, placement: Placement) -> Backend:
     if settings.method == "full":
         return Backend("transformers", "all weights are trained: there are no adapters")
     if settings.method == "qlora":
-        _check_quantization(placement)
+        _check_quantization(settings, placement)
     if not isinstance(settings, FinetuneSettings):
         return Backend("peft", "Unsloth is for fine-tuning alone")
     if settings.backend == "peft":
@@ -137,7 +162,7 @@ def _unsloth_obstacle(settings: FinetuneSettings) -> str:
     return ""
 
 
-def _check_quantization(placement: Placement) -> None:
+def _check_quantization(settings: TuningSettings, placement: Placement) -> None:
     lacks = ""
     if importlib.util.find_spec("bitsandbytes") is None:
         lacks = "bitsandbytes is not installed"
@@ -146,8 +171,9 @@ def _check_quantization(placement: Placement) -> None:
     if lacks:
         raise UserError(
             f"the model cannot be held in 4 bits: {lacks}",
-            where="finetune.method = qlora",
-            fix="--set finetune.method=lora, or pip install bitsandbytes where there is a GPU",
+            where=f"{settings.table}.method = qlora",
+            fix=f"--set {settings.table}.method=lora,"
+            " or pip install bitsandbytes where there is a GPU",
         )
 
 
@@ -157,8 +183,9 @@ def prepare(
     settings: TuningSettings,
     placement: Placement,
     longest: int,
+    purpose: Purpose = WRITING,
 ) -> Trained:
-    """Load a model and make it ready to be fine-tuned.
+    """Load a model and make it ready to be trained further.
 
     Args:
         folder: A local Hugging Face folder with a causal LM.
@@ -166,6 +193,7 @@ def prepare(
         settings: How to tune it.
         placement: Where.
         longest: Tokens of a sequence.
+        purpose: What it is to learn; Unsloth is for fine-tuning alone.
 
     Raises:
         UserError: It cannot be loaded, or lacks the layers that `targets` names.
@@ -173,9 +201,9 @@ def prepare(
     read_config(folder)  # what is no model is no fault of a backend
     backend = choose_backend(settings, placement)
     if backend.name != "unsloth":
-        return _prepared(backend, folder, tokenizer, settings, placement, longest)
+        return _prepared(backend, folder, tokenizer, settings, placement, longest, purpose)
     try:
-        return _prepared(backend, folder, tokenizer, settings, placement, longest)
+        return _prepared(backend, folder, tokenizer, settings, placement, longest, purpose)
     except UserError:
         raise
     except Exception as error:
@@ -187,7 +215,7 @@ def prepare(
                 said, where=str(folder), fix="--set finetune.backend=peft, which takes more of them"
             ) from error
         instead = Backend("peft", said)
-        return _prepared(instead, folder, tokenizer, settings, placement, longest)
+        return _prepared(instead, folder, tokenizer, settings, placement, longest, purpose)
 
 
 def _prepared(
@@ -197,36 +225,39 @@ def _prepared(
     settings: TuningSettings,
     placement: Placement,
     longest: int,
+    purpose: Purpose,
 ) -> Trained:
-    torch.manual_seed(settings.seed)  # of rows for new tokens
+    torch.manual_seed(settings.seed)  # of rows for new tokens, and of a new head
     if backend.name == "unsloth":
         model = _load_with_unsloth(folder, settings, placement, longest)
     else:
-        model = _load(folder, settings, placement)
+        model = _load(folder, settings, placement, purpose)
     if tokenizer.vocab_size > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(tokenizer.vocab_size)
     if backend.name == "transformers":
         model.requires_grad_()
-        return Trained(model, backend, folder)
+        return Trained(model, backend, folder, purpose=purpose)
     names = target_names(model)
     targets = list(settings.targets) or names
     unknown = sorted(set(targets) - set(names))
     if unknown:
         raise UserError(
             f"the model has no linear layers called {', '.join(unknown)}",
-            where="finetune.targets",
+            where=f"{settings.table}.targets",
             fix=f"choose among {', '.join(names)}; or leave it empty for all of them",
         )
-    net = _adapted(model, backend, targets, settings)
+    net = _adapted(model, backend, targets, settings, purpose)
     trains_embedding = settings.train_embedding == "on" or (
         settings.train_embedding == "auto" and has_new_control_tokens(folder, tokenizer)
     )
+    details = {"targets": ", ".join(targets)}
+    trained = Trained(net, backend, folder, trains_embedding, details, purpose)
     if trains_embedding:
         # Not by PEFT's `modules_to_save`: for GPT-2 that leaves the tied head as it was.
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for layer in trained.embeddings():
             layer.weight.data = layer.weight.data.float()
             layer.weight.requires_grad_()
-    return Trained(net, backend, folder, trains_embedding, {"targets": ", ".join(targets)})
+    return trained
 
 
 def has_new_control_tokens(folder: Path, tokenizer: BPETokenizer | ForeignTokenizer) -> bool:
@@ -244,13 +275,13 @@ def target_names(model: Any) -> list[str]:
     head = model.get_output_embeddings()
     found = {
         name.rpartition(".")[2]: None
-        for name, module in model.named_modules()
+        for name, module in model.base_model.named_modules()  # without a head that judges
         if isinstance(module, nn.Linear | Conv1D) and module is not head
     }
     return list(found)
 
 
-def _load(folder: Path, settings: TuningSettings, placement: Placement) -> Any:
+def _load(folder: Path, settings: TuningSettings, placement: Placement, purpose: Purpose) -> Any:
     if settings.method == "qlora":
         from peft import prepare_model_for_kbit_training
         from transformers import BitsAndBytesConfig
@@ -262,7 +293,7 @@ def _load(folder: Path, settings: TuningSettings, placement: Placement) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=half,
         )
-        model = load_causal_lm(
+        model = purpose.load(
             folder, quantization_config=quantization, device_map={"": placement.device}
         )
         return prepare_model_for_kbit_training(
@@ -270,10 +301,12 @@ def _load(folder: Path, settings: TuningSettings, placement: Placement) -> Any:
         )
     # What is trained needs float32; what is frozen stays as it is stored where that is computed.
     whole = settings.method == "full" or placement.precision == "fp32"
-    return load_causal_lm(folder, torch.float32 if whole else None)
+    return purpose.load(folder, torch.float32 if whole else None)
 
 
-def _adapted(model: Any, backend: Backend, targets: list[str], settings: TuningSettings) -> Any:
+def _adapted(
+    model: Any, backend: Backend, targets: list[str], settings: TuningSettings, purpose: Purpose
+) -> Any:
     if backend.name == "unsloth":
         from unsloth import FastLanguageModel
 
@@ -291,7 +324,7 @@ def _adapted(model: Any, backend: Backend, targets: list[str], settings: TuningS
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=purpose.peft_task,
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
@@ -300,7 +333,11 @@ def _adapted(model: Any, backend: Backend, targets: list[str], settings: TuningS
         fan_in_fan_out=model.config.model_type == "gpt2",
     )
     torch.manual_seed(settings.seed)
-    return get_peft_model(model, config)
+    net = get_peft_model(model, config)
+    for parameter in net.parameters():
+        if parameter.requires_grad:  # a new head has the precision of the weights at first
+            parameter.data = parameter.data.float()
+    return net
 
 
 def _load_with_unsloth(
@@ -329,7 +366,7 @@ def _merged_in_16_bits(trained: Trained) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         trained.save(Path(folder))
-        base = load_causal_lm(trained.folder, torch.bfloat16)
+        base = trained.purpose.load(trained.folder, torch.bfloat16)
         rows = trained.model.get_input_embeddings().weight.shape[0]
         if rows > base.get_input_embeddings().weight.shape[0]:
             base.resize_token_embeddings(rows)

@@ -1,17 +1,19 @@
 """What every stage has in common that trains a model further: from a folder to a folder."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from gptcore import events
 from gptcore.errors import UserError
-from gptcore.settings import TuningSettings
+from gptcore.inputs import weights_of
+from gptcore.settings import RowsDataSettings, TuningSettings
 from gptengine.causal_lm import context_length_of
-from gptengine.chat_tokenizer import generation_settings, load_chat_tokenizer
+from gptengine.chat_tokenizer import ChatTokenizer, generation_settings, load_chat_tokenizer
 from gptengine.context import StageContext
-from gptengine.finetune.backends import Trained, prepare
+from gptengine.finetune.backends import WRITING, Purpose, Trained, prepare
+from gptengine.finetune.data import RowsData, check_share
 from gptengine.plan import Plan
 from gptengine.publish import publish
 from gptengine.train import checkpoint
@@ -33,6 +35,25 @@ class Training(Protocol):
 
     def run(self) -> History:
         """Train until the steps are done, or something ends it."""
+
+    def scores(self) -> dict[str, float | None]:
+        """What is measured of the finished model beside its losses, for the lineage."""
+
+
+class Reader(Protocol):
+    """Reads and encodes the rows of a mix."""
+
+    def __call__(
+        self,
+        files: Sequence[Path],
+        weights: Sequence[int],
+        tokenizer: ChatTokenizer,
+        *,
+        longest: int,
+        held_out: float,
+        on_bytes: Callable[[int], None],
+    ) -> RowsData:
+        """As `gptengine.finetune.data.read_chat_data`."""
 
 
 class Bench:
@@ -73,12 +94,38 @@ class Bench:
             )
         return asked or most
 
+    def read(self, read: Reader) -> RowsData:
+        """The rows of the stage's mix, encoded; what is left out of them is told.
+
+        Raises:
+            UserError: Too many rows cannot be used.
+        """
+        context, plan = self.context, self.plan
+        (name,) = context.stage.data
+        mix: RowsDataSettings = getattr(context.profile.data, name)
+        total = sum(item.bytes for item in plan.data) / 1e6
+        progress = context.progress("reading the rows", "MB")
+        data = read(
+            plan.files,
+            weights_of(mix.weights, (item.file for item in plan.data)),
+            self.tokenizer,
+            longest=self.longest,
+            held_out=mix.held_out,
+            on_bytes=lambda done: progress(min(done / 1e6, total), total),
+        )
+        for message in check_share(data, mix, context.workspace.datasets, name):
+            context.report.warn(message)
+        if mix.held_out and not data.held_out:
+            context.report.warn(f"no {data.noun} is held out, they are so few: no evaluation")
+        return data
+
     def tune(
         self,
         make: Callable[[Trained, Path], Training],
         *,
         details: Mapping[str, Any],
         facts: Mapping[str, Any],
+        purpose: Purpose = WRITING,
     ) -> bool:
         """Load the model, train it from the start or the newest sound checkpoint, publish it.
 
@@ -86,12 +133,15 @@ class Bench:
             make: Makes the training of a model, with a scratch folder.
             details: For the record's start of the stage.
             facts: For the lineage.
+            purpose: What the model is to learn.
 
         Returns:
             Whether it came to its end; False where a stop command ended it.
         """
         context = self.context
-        trained = prepare(self.folder, self.tokenizer, self.settings, self.placement, self.longest)
+        trained = prepare(
+            self.folder, self.tokenizer, self.settings, self.placement, self.longest, purpose
+        )
         self._tell_backend(trained)
         scratch = context.run.folder / "trl"
         shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
@@ -103,11 +153,12 @@ class Bench:
         if history.ended_by == "stop":
             context.report.write(events.StageChange("stopped"))
             return False
+        scores = {**history.scores(), **training.scores()}
         publish(
             context,
             self.plan,
             lambda folder: self._write_model(folder, trained),
-            scores=history.scores(),
+            scores=scores,
             training={
                 **history.facts(),
                 "parameters": sum(p.numel() for p in trained.model.parameters()),
@@ -159,8 +210,9 @@ class Bench:
         if trained.has_adapters:
             trained.save(folder / ADAPTER)
         merged = trained.merge()
-        for name, value in generation_settings(self.tokenizer).items():
-            setattr(merged.generation_config, name, value)
+        if merged.can_generate():
+            for name, value in generation_settings(self.tokenizer).items():
+                setattr(merged.generation_config, name, value)
         merged.config.use_cache = True  # training switches it off
         merged.save_pretrained(folder)
         self.tokenizer.save(folder, model_max_length=self.longest)

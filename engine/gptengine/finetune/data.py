@@ -1,4 +1,4 @@
-"""Conversations to learn from: read, checked, encoded, divided, and put into batches."""
+"""Rows to learn from: read, checked, encoded, divided, and put into batches."""
 
 from array import array
 from bisect import bisect_left, insort
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ from gptcore.errors import UserError
 from gptcore.formats.checks import Duplicates
 from gptcore.formats.problems import Problem, RowError
 from gptcore.formats.reading import RecordReader
-from gptcore.formats.records import Conversation
+from gptcore.formats.records import Conversation, Record
 from gptcore.settings import RowsDataSettings
+from gptcore.stages import Mix
 from gptengine.data.sampler import block_of
 
 #: Label of a token that carries no loss, as torch and transformers have it.
@@ -73,13 +75,31 @@ class Examples:
         return sum(self._learned)
 
 
+class EncodedRow(NamedTuple):
+    """What a row is to a training.
+
+    Args:
+        sequences: A conversation, or both sides of a pair.
+        key: Ids whose hash says whether it is held out.
+    """
+
+    sequences: tuple[EncodedConversation, ...]
+    key: Sequence[int]
+
+
+#: Encodes a record; None: its form is not taken. It raises `RowError` where it cannot be used.
+Encode = Callable[[Record], EncodedRow | None]
+
+
 @dataclass
-class ChatData:
+class RowsData:
     """What was read.
 
     Attributes:
+        noun: What a row is, for people.
         train: To learn from; a file that counts twice stands here twice.
         val: Held out.
+        held_out: Rows that are held out.
         rows: Rows of the files, but for those of forms that the stage does not take.
         bad: Rows that cannot be used.
         shortened: Conversations that lost turns at their end to fit the context.
@@ -87,8 +107,10 @@ class ChatData:
         formless: Rows of other forms, passed over.
     """
 
+    noun: str = "conversation"
     train: Examples = field(default_factory=Examples)
     val: Examples = field(default_factory=Examples)
+    held_out: int = 0
     rows: int = 0
     bad: int = 0
     shortened: int = 0
@@ -101,27 +123,35 @@ class ChatData:
         if len(self.problems) < MOST_TOLD:
             self.problems.append(problem)
 
+    def add(self, row: EncodedRow, times: int, *, held_out: bool) -> None:
+        """Keep a row, to learn from `times` an epoch or held out."""
+        self.shortened += any(each.left_out for each in row.sequences)
+        self.held_out += held_out
+        for _ in range(1 if held_out else times):
+            for each in row.sequences:
+                (self.val if held_out else self.train).append(each)
 
-def read_chat_data(
+
+def read_rows(
     files: Sequence[Path],
     weights: Sequence[int],
-    tokenizer: TextEncoder,
+    encode: Encode,
     *,
-    longest: int,
+    noun: str,
     held_out: float = 0.0,
     on_bytes: Callable[[int], None] = lambda done: None,
-) -> ChatData:
-    """Read conversations and encode them.
+) -> RowsData:
+    """Read rows and encode them.
 
     Args:
         files: Data files of any dialect.
         weights: How often each counts.
-        tokenizer: Of the model.
-        longest: Tokens at the most; longer ones lose whole turns at their end.
-        held_out: Share of the conversations to hold out, by a hash of their content.
+        encode: Makes what is kept of a record.
+        noun: What a row is, for people.
+        held_out: Share of the rows to hold out, by a hash of their content.
         on_bytes: Told how much of the files has been read.
     """
-    data, seen, before = ChatData(), Duplicates(), 0
+    data, seen, before = RowsData(noun), Duplicates(), 0
     threshold = int(held_out * 2**64)
     for path, times in zip(files, weights, strict=True):
         reader = RecordReader(path, path.name, seen)
@@ -131,33 +161,64 @@ def read_chat_data(
                 data.rows += 1
                 data.add_problem(item)
                 continue
-            record = item.record
-            if not isinstance(record, Conversation):
+            try:
+                row = encode(item.record)
+            except RowError as error:
+                data.rows += 1
+                data.add_problem(Problem(path, item.line, error.reason, item.row, error.field))
+                continue
+            if row is None:
                 data.formless += 1
                 continue
             data.rows += 1
-            try:
-                encoded = encode_conversation(record.messages, record.tools, tokenizer, longest)
-            except RowError as error:
-                data.add_problem(Problem(path, item.line, error.reason, item.row, error.field))
-                continue
-            data.shortened += encoded.left_out > 0
-            if _hash(encoded.ids) < threshold:
-                data.val.append(encoded)
-            else:
-                for _ in range(times):
-                    data.train.append(encoded)
+            data.add(row, times, held_out=_hash(row.key) < threshold)
         before += path.stat().st_size
     return data
 
 
-def _hash(ids: list[int]) -> int:
+def read_chat_data(
+    files: Sequence[Path],
+    weights: Sequence[int],
+    tokenizer: TextEncoder,
+    *,
+    longest: int,
+    held_out: float = 0.0,
+    on_bytes: Callable[[int], None] = lambda done: None,
+) -> RowsData:
+    """Read conversations and encode them; those longer than `longest` lose turns at their end.
+
+    Args:
+        files: Data files of any dialect.
+        weights: How often each counts.
+        tokenizer: Of the model.
+        longest: Tokens at the most.
+        held_out: Share of the conversations to hold out, by a hash of their content.
+        on_bytes: Told how much of the files has been read.
+    """
+
+    def encode(record: Record) -> EncodedRow | None:
+        if not isinstance(record, Conversation):
+            return None
+        encoded = encode_conversation(record.messages, record.tools, tokenizer, longest)
+        return EncodedRow((encoded,), encoded.ids)
+
+    noun = "conversation"
+    return read_rows(files, weights, encode, noun=noun, held_out=held_out, on_bytes=on_bytes)
+
+
+def _hash(ids: Sequence[int]) -> int:
     digest = blake2b(np.asarray(ids, np.int32).tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
-def check_share(data: ChatData, settings: RowsDataSettings, where: Path) -> list[str]:
+def check_share(data: RowsData, settings: RowsDataSettings, where: Path, mix: Mix) -> list[str]:
     """What there is to say of rows that are left out, a line each.
+
+    Args:
+        data: What was read.
+        settings: Of the mix.
+        where: The folder of the files.
+        mix: Its name.
 
     Raises:
         UserError: They are too many, or nothing is left.
@@ -167,20 +228,19 @@ def check_share(data: ChatData, settings: RowsDataSettings, where: Path) -> list
         for problem in data.problems
     ]
     if data.bad > settings.max_bad * data.rows or not len(data.train):
+        nothing = f"there is no {data.noun} to learn from"
         share = f"{data.bad:,} of {data.rows:,} rows cannot be used"
         fix = "gptstudio data check lists them all; mend or exclude them"
         if len(data.train):
             fix += (
                 ", or allow more with"
-                f" --set data.finetune.max_bad={min(1.0, data.bad / data.rows + 0.01):.2f}"
+                f" --set data.{mix}.max_bad={min(1.0, data.bad / data.rows + 0.01):.2f}"
             )
-        elif len(data.val):
-            share = f"there is no conversation to learn from: all {len(data.val):,} are held out"
-            fix = "lower data.finetune.held_out"
+        elif data.held_out:
+            share = f"{nothing}: all {data.held_out:,} are held out"
+            fix = f"lower data.{mix}.held_out"
         raise UserError(
-            "\n  ".join([share if data.rows else "there is no conversation to learn from", *named]),
-            where=str(where),
-            fix=fix,
+            "\n  ".join([share if data.rows else nothing, *named]), where=str(where), fix=fix
         )
     said = []
     if data.bad:
@@ -241,6 +301,19 @@ class ChatBatches:
         cut = [chosen[at : at + size] for at in range(0, count * size, size)]
         order = self._seed + epoch * self.steps_per_epoch + first
         return [cut[block_of(n, count, order)] for n in range(count)]
+
+
+def evenly_chosen(total: int, batches: int, size: int) -> list[list[int]]:
+    """Numbers of examples for an evaluation, spread over all, so that no file is judged by alone.
+
+    Args:
+        total: Examples there are.
+        batches: Of the evaluation, at the most.
+        size: Examples of a batch, at the most.
+    """
+    count = min(total, batches * size)
+    chosen = [place * total // count for place in range(count)]
+    return [chosen[at : at + size] for at in range(0, count, size)]
 
 
 def collate(examples: Examples, indices: Sequence[int], pad: int) -> dict[str, Tensor]:

@@ -16,8 +16,9 @@ from gptcore.encoding import encode_spans
 from gptcore.formats.records import Message
 from gptcore.settings import TuningSettings
 from gptengine.chat_tokenizer import ChatTokenizer
-from gptengine.evaluate.answering import write
+from gptengine.decoding import chat_decoder
 from gptengine.finetune.backends import Trained
+from gptengine.generate import Sampling
 from gptengine.train.device import Placement
 from gptengine.train.duties import History
 
@@ -68,6 +69,10 @@ class Tuned:
         """Not known: it depends on the architecture, and on what is frozen."""
         return 0.0
 
+    def scores(self) -> dict[str, float | None]:
+        """What is measured of the finished model beside its losses, for the lineage."""
+        return {}
+
     def write_model(self, folder: Path) -> None:
         """The adapter, or the whole model where all weights are trained; with the tokenizer."""
         self._trained.save(folder)
@@ -79,15 +84,10 @@ class Tuned:
         spans = render(prompt, goes_on=True)
         ids = [index for piece in encode_spans(spans, self._tokenizer) for index in piece]
         with self._evaluating():
-            (written,) = write(
-                self._trained.net,
-                self._tokenizer,
-                self._placement,
-                [ids],
-                context=self._longest,
-                max_tokens=self._tuning.sample_tokens,
-            )
-        return events.Sample(prompt=plain(spans), text=self._tokenizer.decode(written))
+            decoder = chat_decoder(self._trained.net, self._tokenizer, context=self._longest)
+            likeliest = Sampling(self._tuning.sample_tokens, temperature=0)
+            (written,) = decoder.write([ids], likeliest)
+        return events.Sample(prompt=plain(spans), text=self._tokenizer.decode(written.ids))
 
     def go_back_to_best(self, checkpoints: Path | None, best_step: int, history: History) -> None:
         """After early stopping: take the weights with the lowest validation loss again."""
@@ -114,8 +114,7 @@ def build_optimizer(trained: Trained, settings: TuningSettings, *, fused: bool) 
     """AdamW; the embedding at a rate of its own, weight decay on the rest's matrices."""
     embeddings: set[int] = set()
     if trained.trains_embedding:
-        layers = (trained.model.get_input_embeddings(), trained.model.get_output_embeddings())
-        embeddings = {id(layer.weight) for layer in layers}
+        embeddings = {id(layer.weight) for layer in trained.embeddings()}
     parameters = list(trained.parameters().values())
     rest = [p for p in parameters if id(p) not in embeddings]
     groups: list[dict[str, Any]] = [

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from gptcore.inputs import weights_of
 from gptengine.context import StageContext
 from gptengine.finetune.backends import Trained
 from gptengine.finetune.bench import Bench, Training
-from gptengine.finetune.data import ChatData, check_share, read_chat_data
+from gptengine.finetune.data import read_chat_data
 from gptengine.plan import Plan
 
 
@@ -18,7 +17,7 @@ def run(context: StageContext, plan: Plan) -> bool:
     """
     settings = context.training(context.profile.finetune)
     bench = Bench(context, plan, settings)
-    data = read(bench)
+    data = bench.read(read_chat_data)
 
     def make(trained: Trained, scratch: Path) -> Training:
         from gptengine.finetune.trainer import Finetuning  # after Unsloth, which precedes TRL
@@ -50,28 +49,3 @@ def run(context: StageContext, plan: Plan) -> bool:
             "rows_left_out": data.bad,
         },
     )
-
-
-def read(bench: Bench) -> ChatData:
-    """The conversations, encoded; what is left out of them is told.
-
-    Raises:
-        UserError: Too many rows cannot be used.
-    """
-    context, plan = bench.context, bench.plan
-    mix = context.profile.data.finetune
-    progress = context.progress("reading the conversations", "MB")
-    total = sum(item.bytes for item in plan.data) / 1e6
-    data = read_chat_data(
-        plan.files,
-        weights_of(mix.weights, (item.file for item in plan.data)),
-        bench.tokenizer,
-        longest=bench.longest,
-        held_out=mix.held_out,
-        on_bytes=lambda done: progress(min(done / 1e6, total), total),
-    )
-    for message in check_share(data, mix, context.workspace.datasets):
-        context.report.warn(message)
-    if mix.held_out and not len(data.val):
-        context.report.warn("no conversation is held out, they are so few: no evaluation")
-    return data

@@ -1,4 +1,4 @@
-"""Stage `tokenizer`: byte-level BPE learned from texts and rendered conversations."""
+"""Stage `tokenizer`: byte-level BPE learned from texts and rendered rows."""
 
 import time
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 
 from gptcore import events
-from gptcore.conversation import render
+from gptcore.conversation import Span, render
 from gptcore.formats import Problem, TextReader
 from gptcore.formats.files import kind_of_name
 from gptcore.formats.reading import RecordReader
-from gptcore.formats.records import Conversation
+from gptcore.formats.records import Conversation, Preference, Prompt, Record
 from gptengine.context import Progress, StageContext
 from gptengine.plan import Plan
 from gptengine.publish import publish
@@ -78,11 +78,23 @@ def text_of_file(path: Path, separator: str) -> Iterator[tuple[str, int]]:
 
 
 def text_of_rows(path: Path, separator: str) -> Iterator[tuple[str, int]]:
-    """The conversations of a data file as they are rendered, and the bytes that each took."""
+    """The conversations and pairs of a data file as they are rendered, and the bytes of each."""
     for item in RecordReader(path):
-        if not isinstance(item, Problem) and isinstance(item.record, Conversation):
-            spans = render(item.record.messages, item.record.tools)
-            yield "\n".join(span.text for span in spans if not span.is_control), item.size
+        if isinstance(item, Problem) or not (spans := _spans_of(item.record)):
+            continue
+        yield "\n".join(span.text for span in spans if not span.is_control), item.size
+
+
+def _spans_of(record: Record) -> list[Span]:
+    """A record as it is rendered; of a pair both sides, after the prompt that they share."""
+    match record:
+        case Conversation():
+            return render(record.messages, record.tools)
+        case Preference():
+            prompt = render(record.prompt, record.tools)
+            return [*prompt, *render(record.chosen), *render(record.rejected)]
+        case Prompt():
+            return render(record.messages, record.tools)
 
 
 def within_memory(texts: Iterator[str], report: Report) -> Iterator[str]:

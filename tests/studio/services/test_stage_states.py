@@ -5,10 +5,11 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gptcore.digests import file_digest
-from gptcore.evaluation import FILE_NAME, Evaluation, write_evaluation
+from gptcore.evaluation import FILE_NAME, Details, Evaluation, write_evaluation
 from gptcore.inputs import Pipeline, parent_file, stage_inputs
 from gptcore.lineage import DataFile, Lineage, write_lineage
 from gptcore.profile import Profile, check_profile, read_profile
@@ -237,6 +238,10 @@ def test_an_evaluation_is_stale_where_model_data_or_settings_are_others(
         conversations=1,
         settings=settings_that_matter(stage, profile),
     )
+    write_evaluation(folder / FILE_NAME, evaluation)
+    assert state(profile).condition == "stale"  # it cannot be held against another
+    details = Details(held_out="", verdicts={}, nats="", tokens="")
+    evaluation = msgspec.structs.replace(evaluation, details=details)
     write_evaluation(folder / FILE_NAME, evaluation)
     assert (state(profile).condition, state(profile).result) == ("up to date", "models/m")
     assert state(judged(max_prompts=20)).reasons == ("eval.max_prompts 10 -> 20",)
