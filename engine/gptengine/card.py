@@ -198,8 +198,8 @@ _LOSS = {
 }
 _CROSS_ENTROPY = "Cross entropy in nats a token."
 _REWARD = (
-    "The loss is the policy's, and says little; rewards are weighted means of those in the settings,"
-    " on answers at the likeliest token."
+    "The loss is the policy's, and says little; rewards are weighted means of those in the"
+    " settings, on answers at the likeliest token."
 )
 #: By stage: what its scores mean.
 _SCORES = {

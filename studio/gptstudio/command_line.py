@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gptstudio.commands import data, models, profiles, runs, setup
+from gptstudio.commands import data, models, profiles, runs, setup, trust
 from gptstudio.commands.options import WorkspaceOption
 from gptstudio.failures import failures_for_people
 
@@ -108,6 +108,7 @@ for _command in (
     models.generate,
     setup.init,
     setup.doctor,
+    trust.trust,
 ):
     app.command()(_command)
 app.command("eval")(models.evaluate)

@@ -8,13 +8,15 @@ from gptcore.errors import UserError
 from gptcore.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gptcore.devices import Device
     from gptcore.profile import Profile
+    from gptcore.settings import TuningSettings
 
 
 #: How many files that cannot be used are named before the rest is only counted.
 MOST_NAMED = 5
-_NOUNS = {"pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
 def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0) -> list[str]:
@@ -46,6 +48,7 @@ def preflight(workspace: Workspace, profile: "Profile", *, micro_batch: int = 0)
         pipeline.files(STAGES[name])
     problems = pipeline.problems
     parent = _check_parent(workspace, profile)
+    _check_rewards(workspace, profile)
     _check_libraries(profile)
     devices = [] if profile.engine.device == "cpu" else _usable_devices(profile)
     if devices:
@@ -78,24 +81,58 @@ def _check_parent(workspace: Workspace, profile: "Profile") -> Path | None:
     return named
 
 
+def _check_rewards(workspace: Workspace, profile: "Profile") -> None:
+    """A learned reward must be there or be made by this run, and code of the user's be trusted."""
+    from gptcore.inputs import nothing_before, results_of, reward_model_of, takes_reward_model
+    from gptcore.rl_settings import RolloutSettings
+    from gptcore.stages import STAGES
+    from gptcore.trust import require_trust
+
+    maker = STAGES["reward"]
+    for name in profile.pipeline.performed:
+        stage = STAGES[name]
+        settings = getattr(profile, name, None)
+        if isinstance(settings, RolloutSettings):
+            for path in [each.rpartition(":")[0] for each in settings.reward_weights]:
+                if path:
+                    require_trust(workspace.root, path)
+        reward_model_of(workspace, profile, stage)
+        if not takes_reward_model(profile, stage) or maker.name in profile.pipeline.performed:
+            continue
+        if not results_of(workspace, maker, profile.name):
+            raise nothing_before(workspace, maker, profile.name)
+
+
 def _check_libraries(profile: "Profile") -> None:
-    """What fine-tuning was told to use must be there before anything is trained for it."""
+    """What a stage was told to use must be there before anything is trained for it."""
     from importlib.util import find_spec
 
-    settings = profile.finetune
-    if "finetune" not in profile.pipeline.performed or profile.engine.python:
-        return  # or it runs on another interpreter, which will say so itself
-    wanted = [
-        ("finetune.backend = unsloth", settings.backend == "unsloth", "unsloth", "backend=peft"),
-        ("finetune.method = qlora", settings.method == "qlora", "bitsandbytes", "method=lora"),
-    ]
-    for setting, is_set, library, instead in wanted:
-        if is_set and find_spec(library) is None:
-            raise UserError(
-                f"{library} is not installed",
-                where=setting,
-                fix=f"--set finetune.{instead}, or pip install {library}",
-            )
+    from gptcore.run_memory import tunings
+
+    if profile.engine.python:
+        return  # it runs on another interpreter, which will say so itself
+    for settings in tunings(profile, profile.pipeline.performed).values():
+        for library, where, fix in _libraries(settings):
+            if find_spec(library) is None:
+                raise UserError(f"{library} is not installed", where=where, fix=fix)
+
+
+def _libraries(settings: "TuningSettings") -> "Iterator[tuple[str, str, str]]":
+    """What a stage takes to run: a library, the setting that asks for it, and what helps."""
+    from gptcore.rl_settings import PpoSettings, RewardModelSettings
+    from gptcore.settings import FinetuneSettings
+
+    table, engine = settings.table, "pip install 'gptstudio[engine]'"
+    if isinstance(settings, FinetuneSettings) and settings.backend == "unsloth":
+        fix = f"--set {table}.backend=peft, or pip install unsloth"
+        yield "unsloth", f"{table}.backend = unsloth", fix
+    if settings.method == "qlora":
+        fix = f"--set {table}.method=lora, or pip install bitsandbytes"
+        yield "bitsandbytes", f"{table}.method = qlora", fix
+    if settings.method != "full":
+        yield "peft", f"{table}.method = {settings.method}", engine
+    if isinstance(settings, FinetuneSettings | PpoSettings | RewardModelSettings):
+        yield "trl", f"the stage {table}", engine
 
 
 def _usable_devices(profile: "Profile") -> "list[Device]":
@@ -130,8 +167,9 @@ def _check_memory(
     profile: "Profile", devices: "list[Device]", parent: Path | None, micro_batch: int
 ) -> None:
     """Refuse what can never fit; what might not fit is the supervisor's to try."""
-    from gptcore.run_memory import estimate_stages, largest
+    from gptcore.run_memory import estimate_stages, largest, tunings
     from gptstudio.text import human_bytes
+    from gptstudio.tuning import NOUNS, lighter
 
     totals = [device.memory_total for device in devices if device.memory_total]
     if len(totals) < len(devices):
@@ -141,16 +179,12 @@ def _check_memory(
     if found is None or found[1].total <= budget:
         return
     stage, need = found
-    fix = suggest(profile, budget)
-    if stage == "finetune":
-        fix = (
-            "--set finetune.gradient_checkpointing=true, a smaller finetune.micro_batch or"
-            " finetune.context_length, or --set finetune.method=qlora"
-        )
+    tuned = tunings(profile, (stage,))
+    fix = lighter(tuned[stage]) if tuned else suggest(profile, budget)
     raise UserError(
-        f"{_NOUNS[stage]} needs about {human_bytes(need.total)} of GPU memory;"
+        f"{NOUNS[stage]} needs about {human_bytes(need.total)} of GPU memory;"
         f" the largest usable GPU has {human_bytes(budget)}",
-        where=f"{stage}.micro_batch, model.context_length",
+        where=f"{stage}.micro_batch, {stage if tuned else 'model'}.context_length",
         fix=fix,
     )
 

@@ -9,9 +9,10 @@ from pydantic.fields import FieldInfo
 from gptcore.memory import num_parameters
 from gptcore.profile import Profile, differences
 from gptcore.run_memory import estimate_stages
-from gptcore.settings import Section
+from gptcore.settings import Section, TuningSettings
 from gptcore.text import clean
 from gptstudio.text import human_bytes, human_count
+from gptstudio.tuning import NOUNS
 
 WIDTH = 88
 
@@ -44,14 +45,19 @@ def describe_size(profile: Profile) -> str:
         precision = "fp32" if cpu else "bf16"
     where = "in memory" if cpu else "on each GPU"
     said = [
-        f"{noun} takes about {human_bytes(need.total)} {where} ({precision}, micro-batch"
-        f" {getattr(profile, stage).micro_batch}, context {profile.model.context_length})"
-        for stage, noun in (("pretrain", "pretraining"), ("finetune", "fine-tuning"))
-        if (need := estimate_stages(profile).get(stage)) is not None
+        f"{NOUNS[stage]} takes about {human_bytes(need.total)} {where} ({precision}, micro-batch"
+        f" {getattr(profile, stage).micro_batch}, context {_context(profile, stage)})"
+        for stage, need in estimate_stages(profile).items()
     ]
     if not said:
         return ""
     return "; ".join([f"{human_count(num_parameters(profile.model))} parameters", *said])
+
+
+def _context(profile: Profile, stage: str) -> int:
+    table = getattr(profile, stage)
+    own = table.context_length if isinstance(table, TuningSettings) else 0
+    return own or profile.model.context_length
 
 
 def _section(section: Section, prefix: str, changed: dict[str, Any], lines: list[str]) -> None:

@@ -36,6 +36,8 @@ class RunView:
         progress: Of work without steps.
         last: The latest step.
         val_loss: Of the latest evaluation.
+        reward: How the latest answers or pairs fared that were learned from.
+        held_out: The latest that were not.
         began: Wall time of the latest start of the run.
         ended: Wall time of the latest event.
     """
@@ -46,6 +48,8 @@ class RunView:
     progress: events.Progress | None = None
     last: events.Step | None = None
     val_loss: float | None = None
+    reward: events.Reward | None = None
+    held_out: events.Reward | None = None
     began: float = 0.0
     ended: float = 0.0
     _attempt: int = field(default=0, repr=False)
@@ -58,7 +62,7 @@ class RunView:
             if event.kind == "step":
                 latest = event
                 continue
-            if latest is not None:
+            if latest is not None and event.kind != "reward":  # it comes with each of them
                 self._take(latest)
                 latest = None
             news = self._take(event)
@@ -88,6 +92,8 @@ class RunView:
                 best = " (best so far)" if payload.best else ""
                 text = f"{_at(event)}validation loss {_loss(payload.val_loss)}{best}"
                 return News(text, "minor")
+            case events.Reward():
+                return self._rewarded(event, payload)
             case events.Sample():
                 return News(f"{_at(event)}sample\n{quote_lines(payload.prompt + payload.text)}")
             case events.Checkpoint():
@@ -104,6 +110,14 @@ class RunView:
                 pass
         return None
 
+    def _rewarded(self, event: Event, reward: events.Reward) -> News | None:
+        if not reward.held_out:
+            self.reward = reward
+            return None
+        self.held_out = reward
+        facts = reward_facts(reward)
+        return News(f"{_at(event)}held out: {', '.join(facts)}", "minor") if facts else None
+
     def _stage_changed(self, event: Event, change: events.StageChange) -> News:
         title = stage_title(event.stage)
         self.progress = None
@@ -114,7 +128,7 @@ class RunView:
             return News(f"{title} stopped{said}")
         if change.phase == "start":
             self.stage, self.step, self.total_steps = event.stage, 0, change.total_steps
-            self.last = self.val_loss = None
+            self.last = self.val_loss = self.reward = self.held_out = None
             return News(f"{title} started{said}{_listed(change.details)}")
         scores = {name: value for name, value in change.scores.items() if value is not None}
         output = f" -> {clean(change.output)}" if change.output else ""
@@ -134,9 +148,13 @@ class RunView:
     def numbers(self) -> list[str]:
         """The latest numbers, the most telling first, each with its name or unit."""
         step = self.last
+        facts = reward_facts(self.reward, self.held_out)
         if step is None:
-            return []
-        facts = ["not finite, step skipped" if step.skipped else f"loss {_loss(step.loss)}"]
+            return facts
+        if step.skipped:
+            facts.insert(0, "not finite, step skipped")
+        elif self.reward is None or self.reward.mean is None:  # of answers, the loss says little
+            facts.append(f"loss {_loss(step.loss)}")
         if self.val_loss is not None:
             facts.append(f"val {_loss(self.val_loss)}")
         if step.tokens_per_s:
@@ -163,6 +181,27 @@ def answer_text(answer: events.Answer) -> str:
     if answer.outcome == "refused":
         return f"{command} refused: {said or 'nobody said why'}"
     return f"{command}: {said}".replace(": \n", ":\n") if said else f"{command}: done"
+
+
+def reward_facts(reward: events.Reward | None, held_out: events.Reward | None = None) -> list[str]:
+    """What matters of rewards and preferences, the most telling first.
+
+    Args:
+        reward: Of what is learned from; None: there is none yet.
+        held_out: Of what is not.
+    """
+    facts = []
+    if reward is not None and reward.mean is not None:
+        facts.append(f"reward {reward.mean:.2f}")
+    if reward is not None and reward.kl is not None:
+        facts.append(f"KL {reward.kl:.2f}")
+    if reward is not None and reward.accuracy is not None:
+        facts.append(f"accuracy {reward.accuracy:.0%}")
+    if held_out is not None and held_out.mean is not None:
+        facts.append(f"held-out reward {held_out.mean:.2f}")
+    if held_out is not None and held_out.accuracy is not None:
+        facts.append(f"held-out accuracy {held_out.accuracy:.0%}")
+    return facts
 
 
 def stage_title(stage: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 from gptcore.errors import EXIT_BAD_INPUT
 from gptcore.evaluation import read_evaluation
 from gptcore.journal import last_lines
+from gptcore.stages import STAGES
 from gptcore.status import Status
 from gptcore.text import clean
 from gptcore.workspace import WORKSPACE_VARIABLE, RunPaths, Workspace
 from gptstudio.changes import change_named
 from gptstudio.evaluation_view import evaluation_lines, transcript_lines
-from gptstudio.run_view import RunView, stage_title
+from gptstudio.run_view import RunView, reward_facts, stage_title
 from gptstudio.text import human_time
 
 LOG_LINES = 8
@@ -71,10 +72,13 @@ def command(workspace: Workspace, *words: str) -> str:
 
 
 def _done(workspace: Workspace, name: str, status: Status, view: RunView, after: str) -> list[str]:
-    scores = [
+    scores = reward_facts(view.reward, view.held_out)
+    rewarded = view.reward is not None and view.reward.mean is not None
+    loss = view.last.loss if view.last else status.loss
+    scores += [
         f"{label} {value:.4f}"
         for label, value in (
-            ("loss", view.last.loss if view.last else status.loss),
+            ("loss", None if rewarded else loss),
             ("validation loss", status.val_loss if view.val_loss is None else view.val_loss),
         )
         if value is not None
@@ -85,13 +89,16 @@ def _done(workspace: Workspace, name: str, status: Status, view: RunView, after:
     for path in outputs:
         label = "model:" if path in models else "tokenizer:"
         lines.append(f"  {label:<11} {clean(path)}")
-    if models:
-        lines += _evaluation(workspace, models[-1])
-        model = Path(models[-1]).name
+    made = status.outputs.items()
+    aside = {path for stage, path in made if stage in STAGES and STAGES[stage].aside}
+    writers = [path for path in models if path not in aside]  # a reward model only judges
+    if writers:
+        lines += _evaluation(workspace, writers[-1])
+        model = Path(writers[-1]).name
         # shlex would quote with ' what people write with ", and the prompt is theirs to change
         generate = command(workspace, "generate", model, "--prompt")
         lines.append(f"  to try it:  {_before_workspace(generate, chr(34) + 'The ' + chr(34))}")
-    elif status.outputs:
+    elif status.outputs and not models:
         lines.append(f"  next:       {command(workspace, 'run', '--stage', 'pretrain')}")
     return lines
 

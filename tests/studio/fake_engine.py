@@ -86,7 +86,26 @@ class Engine:
         self.write(events.Warn("low on [red]disk"), step, "pretrain")
         outputs = {"tokenizer": "tokenizers/t", "pretrain": "models/m"}
         self.write(events.StageChange("end", output="models/m"), stage="pretrain")
+        if mode in ("rewards", "preferences"):
+            outputs |= self.learn_from_rewards("rgpo" if mode == "rewards" else "orpo")
         return self.end("done", 0, val_loss=2.25, outputs=outputs)
+
+    def learn_from_rewards(self, stage: str) -> dict[str, str]:
+        self.change(stage=stage, stages=[*self.status.stages, stage], total_steps=STEPS)
+        self.write(events.StageChange("start", total_steps=STEPS), stage=stage)
+        for step in range(1, STEPS + 1):
+            told = events.Reward(accuracy=0.91, margin=0.4)
+            if stage == "rgpo":
+                told = events.Reward(mean=step / 25, std=0.1, parts={"[b]\x1b[2J": 0.5}, kl=1.2)
+            self.write(told, step, stage)
+            self.write(events.Step(0.1, 1e-3, 1.0, step * 512, 900.0), step, stage)
+            self.change(step=step, loss=0.1, reward=told.mean, accuracy=told.accuracy)
+            time.sleep(0.03)
+        if stage == "orpo":
+            self.write(events.Reward(accuracy=0.88, held_out=True), STEPS, stage)
+        self.write(events.Sample("Hello!", "[bold]a call\x1b[2J"), STEPS, stage)
+        self.write(events.StageChange("end", output=f"models/m-{stage}"), stage=stage)
+        return {stage: f"models/m-{stage}"}
 
 
 def main(arguments: list[str]) -> int:

@@ -245,3 +245,21 @@ def test_unwritable_folder_is_an_error_that_names_it(
     assert result.returncode == 2
     assert str(workspace.logs) in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "live", "summed_up"),
+    [
+        ("rewards", "reward 0.", "reward 0.80, KL 1.20"),
+        ("preferences", "accuracy 91%", "accuracy 91%, held-out accuracy 88%, loss 0.1000"),
+    ],
+)
+def test_a_run_that_learns_from_rewards_says_how_it_fares(
+    cli: Cli, mode: str, live: str, summed_up: str
+) -> None:
+    result = cli("run", "-p", "tiny", "--name", "r", mode=mode)
+    assert result.returncode == 0
+    assert live in result.stdout
+    assert summed_up in result.stdout
+    assert "a call" in result.stdout
+    assert "\x1b" not in result.stdout

@@ -9,6 +9,7 @@ import pytest
 
 from gptcore.devices import Device
 from gptcore.errors import UserError
+from gptcore.lineage import Lineage, write_lineage
 from gptcore.profile import Profile, check_profile, differences
 from gptcore.text import clean
 from gptcore.workspace import Workspace
@@ -173,6 +174,108 @@ def test_what_fine_tuning_lacks_is_said_before_anything_is_trained(
     assert "--set finetune." in caught.value.fix
     tables["engine"] = {"python": "/another/python"}
     checks.preflight(workspace, check_profile(tables, where="test"))
+
+
+def rl_profile(workspace: Workspace, stage: str, **tables: object) -> Profile:
+    """A pipeline that ends with `stage`, and rows for it."""
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    (workspace.datasets / "talk.jsonl").write_text(json.dumps({"messages": messages}))
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    (workspace.datasets / "pairs.jsonl").write_text(json.dumps(pair))
+    stages = ["tokenizer", "pretrain", stage]
+    return check_profile({"pipeline": {"stages": stages}, **tables}, where="test")
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "lacking", "fix"),
+    [
+        ("reward", {}, "trl", "pip install"),
+        ("ppo", {"method": "full"}, "trl", "pip install"),
+        ("orpo", {}, "peft", "pip install"),
+        ("rgpo", {"method": "qlora"}, "bitsandbytes", "--set rgpo.method=lora"),
+    ],
+)
+def test_every_stage_that_tunes_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    stage: str,
+    settings: dict[str, str],
+    lacking: str,
+    fix: str,
+) -> None:
+    profile = rl_profile(workspace, stage, **{stage: settings})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == lacking else name)
+    with pytest.raises(UserError, match=f"{lacking} is not installed") as caught:
+        checks.preflight(workspace, profile)
+    assert stage in caught.value.where
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("stage", ["orpo", "rgpo"])
+def test_our_own_trainings_of_all_weights_lack_nothing(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, stage: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    checks.preflight(workspace, rl_profile(workspace, stage, **{stage: {"method": "full"}}))
+
+
+@pytest.mark.parametrize("stage", ["finetune", "reward", "ppo", "orpo", "rgpo"])
+def test_a_stage_that_cannot_fit_names_its_own_table(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, stage: str
+) -> None:
+    monkeypatch.setattr("gptcore.devices.list_devices", lambda: [gpu(24)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    large = {"micro_batch": 256, "batch_size": 256, "method": "full"}
+    engine, pretrain = {"device": "cuda"}, {"micro_batch": 1}
+    tables = {"engine": engine, "pretrain": pretrain, stage: large}
+    profile = rl_profile(workspace, stage, **tables)
+    with pytest.raises(UserError, match="GPU memory") as caught:
+        checks.preflight(workspace, profile)
+    assert f"{stage}.micro_batch" in caught.value.where
+    assert f"--set {stage}.gradient_checkpointing=true" in caught.value.fix
+    assert f"--set {stage}.method=lora" in caught.value.fix
+    assert "finetune" not in caught.value.fix or stage == "finetune"
+
+
+@pytest.mark.parametrize(
+    ("settings", "only", "what"),
+    [
+        ({"reward_model": "nobody"}, None, "no reward model is called 'nobody'"),
+        ({"functions": ["mine.py:brevity"]}, None, "mine.py is code"),
+        ({}, "rgpo", "no model from the stage reward yet"),
+        ({}, None, ""),
+    ],
+)
+def test_rewards_are_looked_for_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    settings: dict[str, object],
+    only: str | None,
+    what: str,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(workspace.root / "state"))
+    rl_profile(workspace, "rgpo")
+    stages = ["tokenizer", "pretrain", "reward", "rgpo"]
+    pipeline = {"stages": stages, "only": only}
+    profile = check_profile({"pipeline": pipeline, "rgpo": settings}, where="test")
+    if only:
+        made = workspace.models / "before"
+        made.mkdir(parents=True)
+        write_lineage(made, Lineage("pretrain", "r", profile.name, "f", 1.0))
+    if not what:
+        checks.preflight(workspace, profile)
+        return
+    with pytest.raises(UserError, match=what):
+        checks.preflight(workspace, profile)
+
+
+def test_the_size_of_every_stage_is_described() -> None:
+    stages = ("tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo")
+    tables = {"pipeline": {"stages": stages}, "rgpo": {"context_length": 512}}
+    said = describe_size(check_profile(tables, where="test"))
+    for noun in ("pretraining", "fine-tuning", "the reward model", "PPO", "ORPO", "RGPO"):
+        assert f"{noun} takes about" in said
+    assert said.endswith("micro-batch 16, context 512)")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from gptcore.status import Status, write_status
 from gptcore.workspace import RunPaths, Workspace
 from gptstudio.display import LiveDisplay, PlainDisplay, amount_done, live_lines
 from gptstudio.run_view import RunView
+from gptstudio.summary import summarise
 from gptstudio.watch import follow
 
 
@@ -122,6 +123,49 @@ def test_what_lies_before_is_not_news_but_counts(recorder: Recorder) -> None:
     news = list(view.follow(events.EventReader(recorder.run.events), since))
     assert [each.text for each in news] == ["warning: new"]
     assert (view.step, view.total_steps) == (7, 9)
+
+
+def numbers(recorder: Recorder) -> list[str]:
+    view = RunView()
+    list(view.follow(events.EventReader(recorder.run.events)))
+    return view.numbers()
+
+
+def test_rewards_matter_more_than_the_loss(recorder: Recorder) -> None:
+    recorder.write(events.Reward(mean=0.834, std=0.2, kl=1.21), 1)
+    recorder.write(events.Step(-0.01, 1e-4, 1.0, 1), 1)
+    assert numbers(recorder) == ["reward 0.83", "KL 1.21", "lr 1.0e-04"]
+    recorder.write(events.Reward(mean=0.9, held_out=True), 1)
+    recorder.write(events.Step(None, 1e-4, None, 1, skipped=True), 2)
+    assert numbers(recorder)[:2] == ["not finite, step skipped", "reward 0.83"]
+    assert "held-out reward 0.90" in numbers(recorder)
+
+
+def test_preferences_are_told_beside_the_loss(recorder: Recorder) -> None:
+    recorder.write(events.Reward(accuracy=0.914, margin=0.3), 1)
+    recorder.write(events.Step(0.5, 1e-4, 1.0, 1), 1)
+    recorder.write(events.Reward(accuracy=0.75, held_out=True), 1)
+    assert numbers(recorder)[:3] == ["accuracy 91%", "held-out accuracy 75%", "loss 0.5000"]
+    view = RunView()
+    (news,) = view.follow(events.EventReader(recorder.run.events))
+    assert (news.text, news.kind) == ("step 1: held out: accuracy 75%", "minor")
+
+
+def test_another_stage_has_rewards_of_its_own(recorder: Recorder) -> None:
+    recorder.write(events.Reward(mean=0.8), 9)
+    recorder.write(events.StageChange("start", total_steps=9))
+    recorder.write(events.Step(1.5, 1e-3, 1.0, 1), 1)
+    assert numbers(recorder) == ["loss 1.5000", "lr 1.0e-03"]
+
+
+def test_a_reward_model_is_not_one_to_talk_to(workspace: Workspace, recorder: Recorder) -> None:
+    outputs = {"finetune": "models/talks", "reward": "models/judges"}
+    recorder.save(state="done", exit_code=0, outputs=outputs)
+    said = summarise(workspace, recorder.run, recorder.status, RunView())
+    assert "models/judges" in said
+    assert "gptstudio generate talks" in said
+    recorder.save(outputs={"reward": "models/judges"})
+    assert "to try it" not in summarise(workspace, recorder.run, recorder.status, RunView())
 
 
 def test_resume_goes_back(recorder: Recorder) -> None:

@@ -1,13 +1,15 @@
-"""Which curves the Monitor shows, and how a person has set them."""
+"""What the Monitor draws of a run's curves, and how a person has set them."""
 
 import math
+from array import array
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gptcore.text import steady
+from gptstudio.app.panels import Panel, lead
 from gptstudio.app.state import State
 from gptstudio.app.widgets.plot import Line
-from gptstudio.app.widgets.plot_axes import Unit
+from gptstudio.services.curves import Curve
+from gptstudio.services.metric_events import HELD_OUT, REWARD, STEP, part_metric
 from gptstudio.services.metrics import Axis, Metrics, StageMetrics
 from gptstudio.text import human_count
 
@@ -15,33 +17,6 @@ from gptstudio.text import human_count
 SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 #: Newest steps that the keys go through, from all to few.
 WINDOWS = (math.inf, 100_000.0, 30_000.0, 10_000.0, 3_000.0, 1_000.0, 300.0, 100.0, 30.0)
-
-
-class Panel(NamedTuple):
-    """One plot.
-
-    Args:
-        name: For the code.
-        title: For people.
-        metrics: What it shows, the first one first.
-        may_be_log: Whether the logarithmic scale is for it.
-        unit: What its values are counted in.
-    """
-
-    name: str
-    title: str
-    metrics: tuple[tuple[str, str], ...]
-    may_be_log: bool = False
-    unit: Unit = "number"
-
-
-PANELS = (
-    Panel("loss", "Loss", (("loss", "loss"), ("val_loss", "val")), may_be_log=True),
-    Panel("lr", "Learning rate", (("lr", "lr"),)),
-    Panel("grad_norm", "Gradient norm", (("grad_norm", "norm"),), may_be_log=True),
-    Panel("speed", "Tokens per second", (("tokens_per_s", "tok/s"),)),
-    Panel("memory", "Peak memory", (("memory", "peak"),), unit="bytes"),
-)
 
 
 @dataclass
@@ -85,11 +60,16 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
     if stage is None:
         return [], _why_empty(state)
     start = _start(stage, view)
+    if panel.by_name:
+        return _parts(stage, view, start), ""
     lines = [
         Line(label, stage.curve(metric, view.axis).since(start), "second" if number else "line")
         for number, (metric, label) in enumerate(panel.metrics)
         if number == 0 or stage.has(metric)
     ]
+    if panel.spread and stage.has(panel.spread):
+        spread = stage.curve(panel.spread, view.axis).since(start)
+        lines.append(Line("std", _band(lines[0].curve, spread), "band"))
     behind = state.metrics.get(state.overlay)
     over = trained_stage(behind, stage.name) if behind else None
     if over is not None:
@@ -97,6 +77,23 @@ def panel_lines(state: State, panel: Panel, view: View) -> tuple[list[Line], str
         curve = over.curve(metric, view.axis).since(start)
         lines.append(Line(steady(state.overlay), curve, "overlay"))
     return lines, ""
+
+
+def _parts(stage: StageMetrics, view: View, start: float) -> list[Line]:
+    """A line a reward, by its name."""
+    return [
+        Line(name, stage.curve(part_metric(number), view.axis).since(start), "part", number)
+        for number, name in enumerate(stage.parts)
+    ]
+
+
+def _band(curve: Curve, spread: Curve) -> Curve:
+    """What lies within a spread of a curve that was measured with it."""
+    pairs = list(zip(curve.mean, spread.mean, strict=True))
+    low = array("d", [mean - abs(size) for mean, size in pairs])
+    high = array("d", [mean + abs(size) for mean, size in pairs])
+    middle = array("d", [mean + 0 * size for mean, size in pairs])  # where one is a gap, so is it
+    return Curve(curve.x, low, high, middle)
 
 
 def _why_empty(state: State) -> str:
@@ -112,14 +109,22 @@ def _why_empty(state: State) -> str:
     return f"{run} has no steps yet{at}"
 
 
-def loss_lines(state: State) -> tuple[list[Line], str]:
-    """The loss of the chosen run, all of it."""
-    return panel_lines(state, PANELS[0], View())
+def lead_lines(state: State) -> tuple[Panel, list[Line], str]:
+    """The panel that matters most of the chosen run, and all of its lines."""
+    panel = lead(shown_stage(state))
+    return panel, *panel_lines(state, panel, View())
+
+
+def shown_stage(state: State) -> StageMetrics | None:
+    """The stage whose curves are shown; None: there is none yet."""
+    metrics = state.metrics.get(state.chosen)
+    return trained_stage(metrics) if metrics else None
 
 
 def trained_stage(metrics: Metrics, name: str = "") -> StageMetrics | None:
-    """The stage of that name, else the newest that has steps."""
-    trained = [stage for stage in metrics.stages.values() if "step" in stage.series]
+    """The stage of that name, else the newest that has steps or rewards."""
+    kinds = {STEP, REWARD, HELD_OUT}
+    trained = [stage for stage in metrics.stages.values() if kinds & stage.series.keys()]
     named = [stage for stage in trained if stage.name == name]
     return (named or trained or [None])[-1]  # type: ignore[list-item]
 

@@ -32,7 +32,11 @@ def _run_row(run: Status) -> Row:
         words = [run.stage, f"{min(1.0, run.step / run.total_steps):.0%}"]
     elif run.state not in LIVE and run.heartbeat:
         words.append(_age(time.time() - run.heartbeat))
-    if run.val_loss is not None:
+    if run.reward is not None:
+        words.append(f"reward {run.reward:.2f}")
+    elif (accuracy := run.accuracy if run.val_accuracy is None else run.val_accuracy) is not None:
+        words.append(f"accuracy {accuracy:.0%}")
+    elif run.val_loss is not None:
         words.append(f"val {run.val_loss:.3f}")
     elif run.loss is not None:
         words.append(f"loss {run.loss:.3f}")

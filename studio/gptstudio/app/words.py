@@ -44,7 +44,7 @@ def state_of(status: Status) -> str:
 def status_line(
     status: Status | None, width: int, *, readonly: bool = False, stale: float = 0.0
 ) -> Content:
-    """Run, stage, step of steps, loss, tokens/s, ETA, memory, heartbeat, in `width` cells.
+    """Run, stage, step of steps, loss or reward, speed, ETA, memory, heartbeat, in `width` cells.
 
     Args:
         status: Of the run; None: there is none.
@@ -68,8 +68,12 @@ def _status_parts(status: Status, stale: float) -> list[Part]:
         share = min(1.0, status.step / status.total_steps)
         parts.append((3, Content(f"{status.step:,}/{status.total_steps:,}")))
         parts.append((8, Content(f"{share:.0%}")))
-    if status.loss is not None:
+    if status.reward is not None:  # the loss of what it answers says little
+        parts.append((4, Content(f"reward {status.reward:.2f}")))
+    elif status.loss is not None:
         parts.append((4, Content(f"loss {status.loss:.4f}")))
+    if status.accuracy is not None:
+        parts.append((4, Content(f"accuracy {status.accuracy:.0%}")))
     if running and status.tokens_per_s:
         parts.append((6, Content(f"{human_count(status.tokens_per_s)} tok/s")))
     if running and status.eta_s is not None:

@@ -8,22 +8,18 @@ thread may look at those.
 import math
 import os
 import time
-from array import array
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard
-
-import msgspec
-from msgspec.structs import astuple
+from typing import Any
 
 from gptcore import events
 from gptstudio.services.curves import AXES, Axis, Curve
-from gptstudio.services.metric_events import BROKEN, STEP, decoded, forms, places
-from gptstudio.services.thinning import Series, Snapshot
+from gptstudio.services.metric_events import decoded, forms
+from gptstudio.services.stage_series import StageMetrics, StageSeries
 
 __all__ = ["AXES", "Axis", "Metrics", "MetricsReader", "StageMetrics"]
 
@@ -37,54 +33,13 @@ MOST_STAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class StageMetrics:
-    """The metrics of one stage.
-
-    Args:
-        name: Of the stage.
-        began: Wall time of its first start or measurement.
-        series: What was measured, by kind of event.
-    """
-
-    name: str
-    began: float
-    series: Mapping[str, Snapshot]
-
-    def curve(self, metric: str, axis: Axis = "step", last: float | None = None) -> Curve:
-        """A metric; without points where it was never measured.
-
-        Args:
-            metric: A name in `metric_events.METRICS`.
-            axis: What `x` is: steps, seconds since the stage began, or tokens trained on.
-            last: Only what is not further than this behind the newest point of the stage.
-        """
-        number = AXES.index(axis)
-        kind, column = places()[metric]
-        series = self.series.get(kind)
-        if series is None:
-            return Curve()
-        x = series.axes[number]
-        if axis == "time":
-            x = array("d", [value - self.began for value in x])
-        curve = Curve(x, *series.metrics[column])
-        if last is None or not curve:
-            return curve
-        newest = max(each.axes[number][-1] for each in self.series.values() if each.axes[number])
-        return curve.since(newest - last - (self.began if axis == "time" else 0.0))
-
-    def has(self, metric: str) -> bool:
-        """Whether there is a finite value of it."""
-        return any(value == value for value in self.curve(metric).mean)
-
-
-@dataclass(frozen=True, slots=True)
 class Metrics:
     """What a run's events tell, at one moment.
 
     Args:
         stages: In the order in which they first appeared.
         stage: Name of the one that spoke last; empty: none yet.
-        recent: The newest events but steps and progress, oldest first.
+        recent: The newest events but steps, rewards and progress, oldest first.
         num_recent: How many of those there have ever been: what came since last time is the
             difference.
         first_time: Wall time of the first event; 0: none yet.
@@ -125,7 +80,7 @@ class MetricsReader:
         self._num_read += 1
         self._position = self._size = 0
         self._in_long_line = False
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[str, StageSeries] = {}
         self._stage = ""
         self._recent: deque[events.Event] = deque(maxlen=NUM_RECENT)
         self._first_time = self._last_time = 0.0
@@ -207,42 +162,32 @@ class MetricsReader:
         return True
 
     def _take(self, lines: list[Any]) -> None:
-        """Take in decoded lines: steps in bulk, all others one by one."""
+        """Take in decoded lines: steps and rewards in bulk, all others one by one."""
         if not lines:
             return
         self._first_time = self._first_time or lines[0].time
         self._last_time = lines[-1].time
-        step_type = forms().step
-        if set(map(type, lines)) == {step_type}:
-            self._take_steps(lines)
+        in_bulk = {forms().step, forms().reward}
+        if set(map(type, lines)) <= in_bulk:
+            self._take_bulk(lines)
             return
-        steps = []
-        for line in lines:
-            if type(line) is step_type:
-                steps.append(line)
-                continue
-            if steps:
-                self._take_steps(steps)
-                steps = []
-            self._take_other(line)
-        if steps:
-            self._take_steps(steps)
+        for is_bulk, group in groupby(lines, lambda line: type(line) in in_bulk):
+            if is_bulk:
+                self._take_bulk(list(group))
+            else:
+                for line in group:
+                    self._take_other(line)
 
-    def _take_steps(self, lines: list[Any]) -> None:
+    def _take_bulk(self, lines: list[Any]) -> None:
         stages = [line.stage for line in lines]
         if stages.count(stages[0]) != len(stages):
             for _, group in groupby(lines, lambda line: line.stage):
-                self._take_steps(list(group))
+                self._take_bulk(list(group))
         elif (stage := self._stage_of(stages[0])) is not None:
-            stage.add(
-                STEP,
-                [line.step for line in lines],
-                [line.time for line in lines],
-                [line.data for line in lines],
-            )
+            stage.take(lines)
 
     def _take_other(self, line: Any) -> None:
-        """Take in an event that is no step."""
+        """Take in an event that is neither a step nor a reward."""
         kind = type(line).__struct_config__.tag
         is_measured = kind == "resume" or kind in forms().numbers
         stage = self._stage_of(line.stage) if line.stage or is_measured else None
@@ -259,74 +204,10 @@ class MetricsReader:
             self._recent.append(event)
             self._num_recent += 1
 
-    def _stage_of(self, name: str) -> "_Stage | None":
+    def _stage_of(self, name: str) -> StageSeries | None:
         if name not in self._stages:
             if len(self._stages) == MOST_STAGES:
                 return None
-            self._stages[name] = _Stage(name)
+            self._stages[name] = StageSeries(name)
         self._stage = name
         return self._stages[name]
-
-
-class _Stage:
-    """The series of one stage."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._began: float | None = None
-        self._series: dict[str, Series] = {}
-
-    def begin(self, when: float) -> None:
-        """The stage was started, or measured for the first time."""
-        if self._began is None:
-            self._began = when
-
-    def add(
-        self, kind: str, steps: list[float | None], times: list[float], numbers: list[Any]
-    ) -> None:
-        """Append measurements.
-
-        One that goes back to a step before the last, as of a stage that was started anew without
-        a word of where it resumes, undoes what had come from that step on.
-        """
-        self.begin(times[0])
-        series = self._series.get(kind)
-        if series is None:
-            series = self._series[kind] = Series(len(numbers[0].__struct_fields__) - 1)
-        if _is_rising(steps, series.last_step):
-            series.extend(steps, times, map(astuple, numbers))
-            return
-        for step, when, row in zip(steps, times, map(astuple, numbers), strict=True):
-            if step is None:
-                continue
-            if step < series.last_step:
-                self.undo(math.nextafter(step, -math.inf))
-            series.extend([step], [when], [row])
-
-    def add_one(self, kind: str, step: int | None, when: float, data: msgspec.Raw) -> None:
-        """Append the measurement of an event whose payload is still encoded."""
-        try:
-            numbers = forms().numbers[kind].decode(data)
-            where = None if step is None else float(step)
-        except (*BROKEN, OverflowError):
-            return
-        steps = self._series.get(STEP)  # its own tokens may be others, such as those evaluated on
-        tokens = steps.last_tokens if steps else None
-        self.add(kind, [where], [when], [msgspec.structs.replace(numbers, tokens=tokens)])
-
-    def undo(self, step: float) -> None:
-        """Drop what lies behind `step`."""
-        for series in self._series.values():
-            series.undo(step)
-
-    def snapshot(self) -> StageMetrics:
-        """The series as they are now."""
-        series = {kind: each.snapshot() for kind, each in self._series.items()}
-        return StageMetrics(self._name, self._began or 0.0, MappingProxyType(series))
-
-
-def _is_rising(steps: list[float | None], floor: float) -> TypeGuard[list[float]]:
-    try:
-        return steps[0] >= floor and sorted(steps) == steps  # type: ignore
-    except TypeError:  # one has no number
-        return False

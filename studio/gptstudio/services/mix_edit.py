@@ -1,7 +1,7 @@
 """Puts a file into or out of the mixes of a profile; the layout of its TOML and comments stay."""
 
 import tomllib
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import Iterable, MutableMapping, MutableSequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from gptcore.formats import UNTEXTUAL_NAME, any_glob, is_text_name
 from gptcore.profile import Profile, check_profile, differences
 from gptcore.stages import Mix
 from gptcore.workspace import Workspace, make_private_dir, write_atomic
-from gptstudio.services.mixes import Mixes
+from gptstudio.services.mixes import Mixes, Taker
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _BY_HAND = "change that in the profile: e on Train"
 
 
-def toggle(workspace: Workspace, profile: Path, path: str, holds: str) -> str:
+def toggle(
+    workspace: Workspace, profile: Path, path: str, holds: str, forms: Iterable[str] = ()
+) -> str:
     """Put a file out of every mix that takes it, or back into those that it was put out of.
 
     A profile that comes with gptstudio is copied into the workspace first.
@@ -28,6 +30,7 @@ def toggle(workspace: Workspace, profile: Path, path: str, holds: str) -> str:
         profile: The settings file.
         path: Of the data file, under `datasets/`.
         holds: `text` or `data`.
+        forms: What its rows are; none: not known, or it holds no rows.
 
     Returns:
         What was done, in words.
@@ -45,11 +48,12 @@ def toggle(workspace: Workspace, profile: Path, path: str, holds: str) -> str:
     text = _read(profile)
     before = _settings(text, profile)
     mixes = Mixes(before)
-    takers = mixes.takers(path, holds)
+    forms = tuple(forms)
+    takers = mixes.takers(path, holds, forms)
     wanted = (
         _put_out(before, path, {taker.mix for taker in takers})
         if takers
-        else _put_in(before, mixes, path, holds)
+        else _put_in(before, mixes, path, holds, forms)
     )
     try:
         document = parse(text)
@@ -65,10 +69,10 @@ def toggle(workspace: Workspace, profile: Path, path: str, holds: str) -> str:
     after = _settings(made, profile)
     changed = set(differences(after, before))
     if changed != {f"data.{mix}.{key}" for mix, key in wanted} or takers == Mixes(after).takers(
-        path, holds
+        path, holds, forms
     ):
         raise UserError("it would not come out as meant", where=str(profile), fix=_BY_HAND)
-    said = _said(path, mixes, Mixes(after), holds)
+    said = _said(path, takers, Mixes(after).takers(path, holds, forms))
     return f"{said}; {_write(workspace, profile, made)}"
 
 
@@ -95,14 +99,16 @@ def _put_out(profile: Profile, path: str, mixes: set[Mix]) -> _Globs:
     return wanted
 
 
-def _put_in(profile: Profile, mixes: Mixes, path: str, holds: str) -> _Globs:
+def _put_in(
+    profile: Profile, mixes: Mixes, path: str, holds: str, forms: tuple[str, ...]
+) -> _Globs:
     """What lists must be so that the file is taken by the mixes it was put out of, or its own."""
-    home = mixes.home(path, holds)
+    home = mixes.home(path, holds, forms)
     if home is None:
-        raise UserError("; ".join(mixes.refusals(path, holds)), where=path)
+        raise UserError("; ".join(mixes.refusals(path, holds, forms)), where=path)
     own = own_glob(path)
     wanted: _Globs = {}
-    for mix in mixes.of(holds):
+    for mix in mixes.of(holds, forms):
         settings = getattr(profile.data, mix)
         if own in settings.exclude and any_glob(settings.include).fullmatch(path):
             wanted[mix, "exclude"] = [glob for glob in settings.exclude if glob != own]
@@ -144,8 +150,7 @@ def _set(document: "TOMLDocument", mix: Mix, key: str, globs: list[str]) -> None
             found.append(glob)
 
 
-def _said(path: str, before: Mixes, after: Mixes, holds: str) -> str:
-    was, now = before.takers(path, holds), after.takers(path, holds)
+def _said(path: str, was: tuple[Taker, ...], now: tuple[Taker, ...]) -> str:
     stages = ", ".join(dict.fromkeys(taker.stage for taker in now or was))
     return f"{path} is {'in the mix of' if now else 'out of the mix of'} {stages}"
 

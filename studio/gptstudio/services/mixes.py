@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 #: What a file's name says that it holds.
 Holds = Literal["text", "data"]
-#: Where a row shall be that no mix names: held-out rows never get among those that are learned.
-_HOMES: dict[str, tuple[Mix, ...]] = {"text": ("pretrain",), "data": ("eval", "finetune")}
+#: Where a file shall be that no mix names, the last that there is and that takes it: held-out rows
+#: never get among those that are learned.
+_HOMES: dict[str, tuple[Mix, ...]] = {
+    "text": ("pretrain",),
+    "data": ("eval", "reward", "orpo", "ppo", "rgpo", "finetune"),
+}
 
 
 class Taker(NamedTuple):
@@ -64,7 +68,7 @@ class Mixes:
             for mix in mixes_of(STAGES[name], pipeline):
                 readers.setdefault(mix, []).append(Taker(name, mix))
         self._readers = {mix: tuple(takers) for mix, takers in readers.items()}
-        self._globs = {mix: _Globs(mix, getattr(profile.data, mix)) for mix in readers if profile}
+        self._globs = {mix: _Globs(getattr(profile.data, mix)) for mix in readers if profile}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mixes):
@@ -73,53 +77,90 @@ class Mixes:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def of(self, holds: str) -> tuple[Mix, ...]:
-        """The mixes that stages of this pipeline read and that take text, or rows."""
-        return tuple(mix for mix in self._readers if bool(FORMS[mix]) == (holds == "data"))
+    def of(self, holds: str, forms: Iterable[str] = ()) -> tuple[Mix, ...]:
+        """The mixes that stages of this pipeline read and that take text, or rows.
 
-    def takers(self, path: str, holds: str) -> tuple[Taker, ...]:
+        Args:
+            holds: `text` or `data`.
+            forms: What its rows are; none: not known, or it holds no rows.
+        """
+        known = set(forms)
+        return tuple(
+            mix
+            for mix in self._readers
+            if bool(FORMS[mix]) == (holds == "data") and (not known or known & FORMS[mix])
+        )
+
+    def takers(self, path: str, holds: str, forms: Iterable[str] = ()) -> tuple[Taker, ...]:
         """The stages that take a file, by its name.
 
         Args:
             path: Under `datasets/`.
             holds: `text` or `data`.
+            forms: What its rows are; none: not known, or it holds no rows.
         """
         found: tuple[Taker, ...] = ()
-        for mix in self.of(holds):
-            if not self._globs[mix].refusal(path):
+        for mix in self.of(holds, forms):
+            if self._globs[mix].refusal(path) is None:
                 found += self._readers[mix]
         return found
 
-    def refusals(self, path: str, holds: str) -> list[str]:
-        """Why mixes do not take a file; empty: each takes it.
+    def refusals(self, path: str, holds: str, forms: Iterable[str] = ()) -> list[str]:
+        """Why mixes do not take a file, those with one reason together; empty: each takes it.
 
         Args:
             path: Under `datasets/`.
             holds: `text` or `data`.
+            forms: What its rows are; none: not known, or it holds no rows.
         """
         if not self._is_known:
             return ["there is no profile to say"]
-        mixes = self.of(holds)
+        forms = tuple(forms)
+        mixes = self.of(holds, forms)
         if not mixes:
-            what = "rows" if holds == "data" else "text"
+            what = f"{', '.join(forms)} rows".lstrip() if holds == "data" else "text"
             return [f"no stage of this pipeline ({', '.join(self._pipeline)}) takes {what}"]
-        return [why for mix in mixes if (why := self._globs[mix].refusal(path))]
+        reasons: dict[_Refusal, list[str]] = {}
+        for mix in mixes:
+            if (refusal := self._globs[mix].refusal(path)) is not None:
+                reasons.setdefault(refusal, []).append(f"data.{mix}.{refusal.list_name}")
+        return [f"{why.words} {', '.join(lists)}{why.glob}" for why, lists in reasons.items()]
 
-    def home(self, path: str, holds: str) -> Mix | None:
+    def home(self, path: str, holds: str, forms: Iterable[str] = ()) -> Mix | None:
         """The mix that a file belongs into which is in none; None: no stage would read it.
 
         That of evaluation where its name says so: held-out rows must not be learned.
+
+        Args:
+            path: Under `datasets/`.
+            holds: `text` or `data`.
+            forms: What its rows are; none: not known, or it holds no rows.
         """
-        mixes = [mix for mix in _HOMES[holds] if mix in self._readers]
-        named = (mix for mix in mixes if self._globs[mix].includes(path))
-        return next(named, mixes[-1] if mixes else None)
+        there = self.of(holds, forms)
+        mixes = [mix for mix in _HOMES[holds] if mix in there]
+        if "eval" in mixes and self._globs["eval"].includes(path):
+            return "eval"
+        return mixes[-1] if mixes else None
+
+
+class _Refusal(NamedTuple):
+    """Why a mix does not take a file.
+
+    Args:
+        words: In which way its list decides.
+        list_name: Of the list.
+        glob: The entry of it that does, behind a colon; empty: none.
+    """
+
+    words: str
+    list_name: str
+    glob: str = ""
 
 
 class _Globs:
     """What a mix takes in and leaves out."""
 
-    def __init__(self, mix: Mix, settings: Any) -> None:
-        self._mix = mix
+    def __init__(self, settings: Any) -> None:
         self._texts = (tuple(settings.include), tuple(settings.exclude))
         self._include = any_glob(settings.include)
         self._exclude = any_glob(settings.exclude)
@@ -134,11 +175,11 @@ class _Globs:
         """Whether it is named, be it left out again or not."""
         return self._include.fullmatch(path) is not None
 
-    def refusal(self, path: str) -> str:
-        """Why a file is not in the mix; empty where it is."""
+    def refusal(self, path: str) -> _Refusal | None:
+        """Why a file is not in the mix; None where it is."""
         if not self._include.fullmatch(path):
-            return f"not in data.{self._mix}.include"
+            return _Refusal("not in", "include")
         if not self._exclude.fullmatch(path):
-            return ""
+            return None
         glob = next(glob for glob, fits in self._each if fits.fullmatch(path))
-        return f"left out by data.{self._mix}.exclude: {glob}"
+        return _Refusal("left out by", "exclude", f": {glob}")

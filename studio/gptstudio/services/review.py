@@ -1,11 +1,12 @@
 """What a run would take, before it is started: data, tokens, steps, time, memory, and who waits."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptcore.errors import UserError
+from gptcore.inputs import FORMS
 from gptcore.stages import STAGES, Mix
 from gptcore.status import LIVE, Status, list_runs
 from gptcore.workspace import Workspace
@@ -14,6 +15,23 @@ from gptstudio.services.datasets import bytes_per_token
 if TYPE_CHECKING:
     from gptcore.memory import Estimate
     from gptcore.profile import Profile
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that some stages would read.
+
+    Args:
+        stages: Their names.
+        noun: What the rows are, for people.
+        files: How many files hold them.
+        bytes: Of these files.
+    """
+
+    stages: tuple[str, ...]
+    noun: str
+    files: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,9 +49,8 @@ class Review:
         trained_tokens: Tokens that those steps see.
         seconds: What pretraining would take, at the speed of `like`; None: not known.
         like: The run whose speed was measured.
-        conversation_files: How many files fine-tuning would learn from.
-        conversation_bytes: Of these.
-        tuning: What fine-tuning would do, in words; empty: there is none.
+        rows: What the stages after pretraining would learn from.
+        tuning: What each of them would do, in words, by stage; without those that are skipped.
         need: Memory of the stage that needs the most on one device; None where none is known.
         need_of: That stage.
         device: As in the setting `engine.device`, `auto` resolved to `cpu` or `cuda`.
@@ -53,9 +70,8 @@ class Review:
     trained_tokens: int = 0
     seconds: float | None = None
     like: str = ""
-    conversation_files: int = 0
-    conversation_bytes: int = 0
-    tuning: str = ""
+    rows: tuple[Rows, ...] = ()
+    tuning: Mapping[str, str] = field(default_factory=dict)
     need: "Estimate | None" = None
     need_of: str = ""
     device: str = "cpu"
@@ -75,13 +91,14 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
     """
     from gptcore.inputs import Pipeline
     from gptcore.lineage import find_parent
-    from gptcore.run_memory import estimate_stages, largest
+    from gptcore.run_memory import estimate_stages, largest, tunings
     from gptstudio.preflight import preflight
+    from gptstudio.tuning import describe_tuning
 
     stages = tuple(profile.pipeline.performed)
     warnings: tuple[str, ...] = ()
     problem: UserError | None = None
-    sizes: dict[Mix, list[int]] = {}
+    files: dict[Mix, dict[Path, int]] = {}
     parent: Path | None = None
     try:
         warnings = tuple(preflight(workspace, profile))
@@ -89,7 +106,7 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         parent = find_parent(workspace, named) if named else None
         pipeline = Pipeline(workspace, profile)
         for mix in dict.fromkeys(mix for name in stages for mix in STAGES[name].data):
-            sizes[mix] = [p.stat().st_size for p in pipeline.mix_files(mix)]
+            files[mix] = {path: path.stat().st_size for path in pipeline.mix_files(mix)}
     except UserError as error:
         problem = error
     except OSError as error:
@@ -97,7 +114,8 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
     skipped = frozenset(up_to_date) & set(stages)
     trains = "pretrain" in stages and "pretrain" not in skipped
     device, devices = _devices(profile)
-    text, talks = sizes.get("pretrain", []), sizes.get("finetune", [])
+    text = list(files.get("pretrain", {}).values())
+    tuned = tunings(profile, stages)
     tokens = round(sum(text) / bytes_per_token(workspace, profile))
     steps = _steps(profile, tokens) if trains else 0
     step_tokens = profile.pretrain.batch_size * profile.model.context_length
@@ -111,9 +129,8 @@ def review(workspace: Workspace, profile: "Profile", up_to_date: Collection[str]
         up_to_date=skipped,
         files=len(text),
         bytes=sum(text),
-        conversation_files=len(talks),
-        conversation_bytes=sum(talks),
-        tuning=_tuning(profile) if "finetune" in stages and "finetune" not in skipped else "",
+        rows=_rows(files, tuned),
+        tuning={name: describe_tuning(each) for name, each in tuned.items() if name not in skipped},
         tokens=tokens,
         steps=steps,
         trained_tokens=steps * step_tokens,
@@ -138,15 +155,27 @@ def _steps(profile: "Profile", tokens: int) -> int:
     return max(1, round(tokens * (1 - held_out)) * settings.epochs // per_step)
 
 
-def _tuning(profile: "Profile") -> str:
-    settings = profile.finetune
-    much = (
-        f"{settings.max_steps:,} steps"
-        if settings.max_steps
-        else f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+def _rows(files: Mapping[Mix, Mapping[Path, int]], stages: Iterable[str]) -> tuple[Rows, ...]:
+    """What stages read that train a model further, those that read the same together."""
+    readers: dict[tuple[str, frozenset[Path]], list[str]] = {}
+    sizes: dict[Path, int] = {}
+    for name in stages:
+        for mix in STAGES[name].data:
+            if found := files.get(mix):
+                readers.setdefault((_noun(mix), frozenset(found)), []).append(name)
+                sizes |= found
+    return tuple(
+        Rows(tuple(names), noun, len(paths), sum(sizes[path] for path in paths))
+        for (noun, paths), names in readers.items()
     )
-    how = "all weights" if settings.method == "full" else f"{settings.method} r {settings.rank}"
-    return f"{much} of {settings.batch_size} conversations each step, {how}"
+
+
+def _noun(mix: Mix) -> str:
+    """What the rows of a mix are."""
+    forms = FORMS[mix]
+    if "preference" in forms:
+        return "preferences"
+    return "conversations and prompts" if "prompt" in forms else "conversations"
 
 
 def _devices(profile: "Profile") -> tuple[str, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """What the studio does to runs and profiles; with `--readonly` each refuses here, whoever asks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,7 @@ class RunActions:
         self.allow("to kill a run")
         kill_run(*self._find(name))
 
-    def toggle_mix(self, profile: Path, path: str, holds: str) -> str:
+    def toggle_mix(self, profile: Path, path: str, holds: str, forms: Iterable[str] = ()) -> str:
         """Put a data file into a profile's mixes, or out; see `gptstudio.services.mix_edit.toggle`.
 
         Raises:
@@ -109,7 +109,7 @@ class RunActions:
         from gptstudio.services.mix_edit import toggle
 
         self.allow("to change the mix")
-        return toggle(self._workspace, profile, path, holds)
+        return toggle(self._workspace, profile, path, holds, forms)
 
     def _ask(self, run: RunPaths, status: Status, command: CommandName) -> Answer | None:
         from gptstudio.asking import ask

@@ -29,7 +29,7 @@ class TokenChoice:
 def choose_tokens(
     workspace: Workspace, profile: str = "", tokenizer: str = "", context: int | None = None
 ) -> TokenChoice:
-    """The tokenizer of a profile's pipeline, and the context length of its fine-tuning.
+    """The tokenizer of a profile's pipeline, and the context length of its stages.
 
     Args:
         workspace: Where to look.
@@ -58,8 +58,11 @@ def choose_tokens(
 
 
 def context_of(profile: "Profile") -> int:
-    """Tokens of the longest conversation that fine-tuning with a profile takes whole."""
-    return profile.finetune.context_length or profile.model.context_length
+    """Tokens of the longest conversation that every stage of a profile takes whole."""
+    from gptcore.run_memory import tunings
+
+    asked = (table.context_length for table in tunings(profile, profile.pipeline.stages).values())
+    return min(filter(None, asked), default=profile.model.context_length)
 
 
 def in_a_line(error: UserError) -> str:

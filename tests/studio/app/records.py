@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.fake_nvml import GIB, FakeGpu, FakeNvml
 BEGAN = 1_700_000_000.0
 DAY = 86_400.0
 HOST = Host(43.0, 16, (1.2, 3.0, 4.0), 12 * GIB, 64 * GIB, 0, 0, 1300 * GIB, 2000 * GIB)
+#: Of the rewards that add up to one.
+NAMES = ("function", "well_formed", "arguments", "no_needless_call", "consistent", "format")
 MEMORY_RAN_OUT = events.Failure(
     "memory ran out on the GPU at micro-batch 1",
     "stage pretrain, step 120",
@@ -106,6 +108,60 @@ def _write_events(run: RunPaths, steps: int, height: float) -> None:
         if step % 20 == 0:
             write(events.Eval(loss + 0.1, best=True), step)
     journal.close()
+
+
+def add_rewards(
+    run: RunPaths, stage: str = "ppo", *, steps: int = 70, names: Iterable[str] = NAMES
+) -> None:
+    """Let the run go on to a stage that learns from rewards, or from preferences."""
+    journal = JournalWriter(run.events)
+
+    def write(payload: events.Payload, step: int | None = None) -> None:
+        when = BEGAN + 1000 + (step or 0)
+        journal.append(events.encode(payload, time=when, run=run.name, stage=stage, step=step))
+
+    write(events.StageChange("start", total_steps=200, details={"parameters": 1_234_567}))
+    for step in range(1, steps + 1):
+        write((preferred if stage in ("orpo", "reward") else rewarded)(step, names), step)
+        loss = 0.4 - 0.001 * step if stage == "ppo" else loss_at(step)
+        write(events.Step(loss, 1e-4, 1.0 + 0.1 * math.cos(step), step * 512, 900.0), step)
+        if step % 20 == 0:
+            write(held_out(step, stage), step)
+    journal.close()
+
+
+def rewarded(step: int, names: Iterable[str] = NAMES) -> events.Reward:
+    """How the answers of a step fared, better and better."""
+    share = 1 - math.exp(-step / 30)
+    parts = {
+        name: share * (1 - number / 10) + 0.03 * math.sin(step + number)
+        for number, name in enumerate(names)
+    }
+    return events.Reward(
+        mean=0.2 + 0.6 * share,
+        std=0.3 - 0.2 * share,
+        parts=parts,
+        kl=1.2 * share,
+        entropy=2.0 - share,
+        clip_fraction=0.1 + 0.02 * math.sin(step / 3),
+        value_loss=0.5 * math.exp(-step / 40),
+        length=40 - 15 * share,
+        prompts=64,
+    )
+
+
+def preferred(step: int, names: Iterable[str] = ()) -> events.Reward:
+    """How the pairs of a step fared."""
+    share = 1 - math.exp(-step / 30)
+    return events.Reward(accuracy=0.5 + 0.4 * share, margin=share, prompts=32)
+
+
+def held_out(step: int, stage: str) -> events.Reward:
+    """How data fared that is not learned from."""
+    if stage in ("orpo", "reward"):
+        found = preferred(step)
+        return events.Reward(accuracy=found.accuracy, margin=found.margin, held_out=True)
+    return events.Reward(mean=rewarded(step).mean, held_out=True, prompts=16)
 
 
 @contextmanager

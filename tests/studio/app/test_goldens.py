@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pynvml
 import pytest
@@ -22,7 +23,15 @@ from gptstudio.app.studio import Studio
 from gptstudio.app.widgets.dataset_tree import DatasetTreeView
 from gptstudio.app.widgets.row_view import RowView
 from tests.fake_nvml import FakeGpu, FakeNvml, refusal
-from tests.studio.app.records import DAY, MEMORY_RAN_OUT, alive, fix_machine, record
+from tests.studio.app.records import (
+    DAY,
+    MEMORY_RAN_OUT,
+    add_rewards,
+    alive,
+    fix_machine,
+    record,
+    rewarded,
+)
 from tests.studio.app.screens import StudioPilot, drive, shown, until
 from tests.studio.tokenizers import make_tokenizer
 
@@ -209,6 +218,29 @@ def test_a_live_run(place: Workspace, size: tuple[int, int]) -> None:
     run = record(place, "demo-1", "running", steps=70, heartbeat=time.time() + DAY)
     with alive(run):
         check(place, "live", size, "train")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_run_that_learns_from_rewards(place: Workspace, size: tuple[int, int]) -> None:
+    fill(place)
+    stages = ["tokenizer", "pretrain", "ppo"]
+    fields: dict[str, Any] = {"stage": "ppo", "reward": rewarded(70).mean, "val_loss": None}
+    fields |= {"stages": stages, "heartbeat": time.time() + DAY}
+    run = record(place, "demo-1", "running", steps=70, **fields)
+    add_rewards(run, "ppo")
+    with alive(run):
+        check(place, "rewards", size, "train", "monitor")
+        check(place, "rewards-by-name", size, "monitor", keys=("tab",))
+        check(place, "rewards-end", size, "monitor", keys=("shift+tab",) * 4)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_run_that_learned_from_preferences(place: Workspace, size: tuple[int, int]) -> None:
+    fill(place)
+    fields: dict[str, Any] = {"stage": "orpo", "accuracy": 0.86, "val_accuracy": 0.86}
+    run = record(place, "demo-1", stages=["orpo"], steps=70, **fields)
+    add_rewards(run, "orpo")
+    check(place, "preferences", size, "train", "monitor")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

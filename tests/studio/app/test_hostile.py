@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.containers import Vertical
 from textual.geometry import Region
+from textual.widget import Widget
 
 from gptcore import events
 from gptcore.control import take
@@ -22,7 +23,7 @@ from gptstudio.app.studio import Studio
 from gptstudio.app.widgets.bars import SCREENS
 from gptstudio.app.widgets.pane import Pane
 from tests.studio.app.frames import cells, painted
-from tests.studio.app.records import alive, fix_machine, record
+from tests.studio.app.records import add_rewards, alive, fix_machine, record
 from tests.studio.app.screens import StudioPilot, drive, shown, until
 
 MODES = [mode for mode, _ in SCREENS]
@@ -94,8 +95,15 @@ def frames(studio: Studio) -> list[Region]:
     if isinstance(screen, Dialog):
         return [screen.query_one(Vertical).region]
     if isinstance(screen, StudioScreen):
-        return [pane.region for pane in screen.query(Pane) if pane.display and pane.region]
+        whole = [pane for pane in screen.query(Pane) if pane.display and is_whole(pane)]
+        return [pane.region for pane in whole if pane.region]
     return []
+
+
+def is_whole(pane: Pane) -> bool:
+    """Whether it is not scrolled out of sight, be it in part."""
+    assert isinstance(pane.parent, Widget)
+    return pane.parent.region.contains_region(pane.region)
 
 
 def assert_frame(rows: list[str], region: Region, what: str) -> None:
@@ -369,6 +377,31 @@ def test_the_path_of_the_workspace(workspace: Workspace, what: str, size: tuple[
 
     drive(Workspace(Path(root)), script, size=size)
     root.rename(workspace.root)
+
+
+@by_size
+def test_names_of_rewards(workspace: Workspace, size: tuple[int, int]) -> None:
+    names = [*HOSTILE.values(), BYTES["nul"], BYTES["huge"], *map(str, range(200))]
+    for number, at in enumerate(range(0, 24, 8)):
+        run = record(workspace, f"r-{number}", "failed", days=number + 1)
+        add_rewards(run, "rgpo", steps=40, names=names[at:])
+
+    async def script(studio: Studio, pilot: StudioPilot) -> None:
+        studio.action_open("monitor")
+        for number in range(3):
+            studio.choose_run(f"r-{number}")
+            await until(pilot, lambda number=number: f"r-{number}" in studio.state.metrics)
+            await pilot.pause(0.1)
+            screen = studio.screen
+            assert isinstance(screen, StudioScreen)
+            by_name = next(pane for pane in screen.panes if pane.id == "parts-pane")
+            screen.go_to(by_name)
+            await pilot.pause(0.1)
+            assert "first 8" in str(by_name.border_title)
+            check(studio, f"rewards from {number * 8}")
+        await look_everywhere(studio, pilot, "names of rewards")
+
+    drive(workspace, script, size=size)
 
 
 @contextmanager

@@ -4,7 +4,15 @@ import time
 
 import pytest
 
-from gptcore.evaluation import FILE_NAME, Evaluation, Share, Transcript, write_evaluation
+from gptcore.evaluation import (
+    FILE_NAME,
+    Change,
+    Evaluation,
+    Share,
+    StageScores,
+    Transcript,
+    write_evaluation,
+)
 from gptcore.lineage import Lineage, write_lineage
 from gptcore.status import LIVE, Status, observe
 from gptcore.workspace import Workspace
@@ -202,6 +210,18 @@ def test_v_shows_how_the_model_did(workspace: Workspace) -> None:
         conversations=50,
         tools={"exact": Share(47, 50)},
         transcripts=[transcript],
+        comparison=[
+            StageScores("pretrain", "models/demo-0", 5.1, 164.0, 0.9, {"exact": Share(0, 50)}),
+            StageScores(
+                "finetune",
+                "models/demo-1",
+                0.25,
+                1.284,
+                0.1,
+                {"exact": Share(47, 50)},
+                {"exact": Change(0.94, 0.86, 1.0, True)},
+            ),
+        ],
     )
 
     async def script(studio: Studio, pilot: StudioPilot) -> str:
@@ -216,5 +236,6 @@ def test_v_shows_how_the_model_did(workspace: Workspace) -> None:
     assert "models/demo-1 on 50 held-out conversations" in text
     assert "exactly right calls  94.0%" in text
     assert "47 of 50" in text
+    assert "exact call      0.0%     94.0%  +94.0 [86.0, 100.0]*" in text
     assert "<|user|>Is it cold?" in text
     assert "\x1b" not in text

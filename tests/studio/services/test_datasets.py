@@ -15,9 +15,9 @@ from gptcore.profile import Profile
 from gptcore.settings import (
     DataSettings,
     EvalDataSettings,
-    FinetuneDataSettings,
     PipelineSettings,
     PretrainDataSettings,
+    RowsDataSettings,
 )
 from gptcore.stages import Mix
 from gptcore.workspace import Workspace
@@ -38,7 +38,7 @@ def with_mixes(include: tuple[str, ...], exclude: tuple[str, ...]) -> Profile:
     """Every stage, and the same globs for each mix."""
     data = DataSettings(
         pretrain=PretrainDataSettings(include=include, exclude=exclude),
-        finetune=FinetuneDataSettings(include=include, exclude=exclude),
+        finetune=RowsDataSettings(include=include, exclude=exclude),
         eval=EvalDataSettings(include=include, exclude=exclude),
     )
     return WHOLE.model_copy(update={"data": data})
@@ -207,6 +207,37 @@ def test_each_stage_takes_what_its_mixes_name(tmp_path: Path, place: Path) -> No
     assert tree.mixes.home("x.json", "data") == "finetune"
     assert tree.mixes.home("x.txt", "text") == "pretrain"
     assert scan(Workspace(tmp_path), PROFILE).mixes.home("x.json", "data") is None
+
+
+def test_every_stage_takes_its_rows_and_no_others(tmp_path: Path, place: Path) -> None:
+    put(place, "rows.jsonl", "rows-held-out.jsonl")
+    everything = ("tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo", "eval")
+    profile = Profile(pipeline=PipelineSettings(stages=everything))
+    tree = scan(Workspace(tmp_path), profile)
+    rows = files_of(tree)["rows.jsonl"]
+    assert rows.stages(["preference"]) == ("tokenizer", "reward", "orpo")
+    assert rows.stages(["tools"]) == ("tokenizer", "finetune", "ppo", "rgpo")
+    assert rows.stages(["prompt"]) == ("tokenizer", "ppo", "rgpo")
+    assert files_of(tree)["rows-held-out.jsonl"].stages(["tools"]) == ("eval",)
+    mixes = tree.mixes
+    assert mixes.refusals("x-held-out.jsonl", "data", ["preference"]) == [
+        "left out by data.reward.exclude, data.orpo.exclude: *held-out*"
+    ]
+    assert mixes.home("x.jsonl", "data") == "finetune"
+    assert mixes.home("x.jsonl", "data", ["preference"]) == "orpo"
+    assert mixes.home("x.jsonl", "data", ["prompt"]) == "rgpo"
+    assert mixes.home("x-held-out.jsonl", "data", ["tools"]) == "eval"
+
+
+def test_rows_that_no_stage_takes_have_no_home(tmp_path: Path, place: Path) -> None:
+    put(place, "rows.jsonl")
+    mixes = scan(Workspace(tmp_path), WHOLE).mixes
+    assert mixes.home("x.jsonl", "data", ["preference"]) is None
+    (why,) = mixes.refusals("x.jsonl", "data", ["preference"])
+    assert why.endswith("takes preference rows")
+    judged = Profile(pipeline=PipelineSettings(stages=("tokenizer", "pretrain", "reward")))
+    mixes = scan(Workspace(tmp_path), judged).mixes
+    assert mixes.home("x.jsonl", "data", ["preference"]) == "reward"
 
 
 @pytest.mark.parametrize(

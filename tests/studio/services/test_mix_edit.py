@@ -104,6 +104,22 @@ def test_what_decides_about_several_files_is_left_to_the_person(
     assert path.read_text() == WHOLE
 
 
+def test_preferences_go_where_they_are_learned_from(workspace: Workspace) -> None:
+    path = workspace.profiles / "mine.toml"
+    rows, forms = "pairs.jsonl", ["preference"]
+    mixes = '[data.orpo]\ninclude = ["pairs/"]\n[data.rgpo]\ninclude = []\n'
+    path.write_text(WHOLE.replace('"eval"]', '"orpo", "rgpo"]') + mixes)
+    # By its name alone fine-tuning would have it; its rows are not for that.
+    assert stages(path, rows, "data") == ["tokenizer", "finetune"]
+    said = toggle(workspace, path, rows, "data", forms)
+    assert said.startswith("pairs.jsonl is in the mix of tokenizer, orpo;")
+    assert read_profile(path).data.orpo.include == ("pairs/", "/pairs.jsonl")
+    assert "out of the mix" in toggle(workspace, path, rows, "data", forms)
+    assert read_profile(path).data.orpo.include == ("pairs/",)
+    with pytest.raises(UserError, match="takes problem rows"):
+        toggle(workspace, path, rows, "data", ["problem"])
+
+
 def test_rows_that_no_stage_reads_are_not_put_anywhere(workspace: Workspace) -> None:
     path = workspace.profiles / "mine.toml"
     path.write_text("")

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,48 @@ def test_the_sheet_keeps_to_its_width_and_shows_hostile_names(
     assert max(map(len, lines)) <= width
     assert all(line.isprintable() for line in lines)
     assert any("and 5 more warnings" in line for line in lines)
+
+
+PREFERENCE = {"prompt": "a", "chosen": "b", "rejected": "c"}
+TALK = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+STAGES = ("tokenizer", "pretrain", "finetune", "reward", "ppo", "orpo", "rgpo")
+
+
+def everything(workspace: Workspace, *overrides: str) -> Profile:
+    """A profile of all stages that train, and what they learn from."""
+    (workspace.datasets / "pairs.jsonl").write_text(json.dumps(PREFERENCE) + "\n")
+    (workspace.datasets / "talk.jsonl").write_text(json.dumps(TALK) + "\n")
+    stages = f"pipeline.stages={json.dumps(STAGES)}"
+    return read_profile(workspace.profiles / "tiny.toml", [stages, *overrides])
+
+
+def test_each_stage_that_tunes_says_what_it_reads_and_does(workspace: Workspace) -> None:
+    profile = everything(workspace, "ppo.method=full", "reward.max_steps=1", "orpo.epochs=2")
+    found = review(workspace, profile, up_to_date=["finetune"])
+    assert found.problem is None
+    assert [(rows.noun, rows.stages, rows.files) for rows in found.rows] == [
+        ("conversations", ("finetune",), 1),
+        ("preferences", ("reward", "orpo"), 1),
+        ("conversations and prompts", ("ppo", "rgpo"), 1),
+    ]
+    assert found.tuning == {
+        "reward": "1 step of 32 pairs each step, lora r 16",
+        "ppo": "200 rounds of 64 answers, a prompt each, 4 passes over them, with a value model,"
+        " all weights",
+        "orpo": "2 epochs of 32 pairs each step, lora r 16",
+        "rgpo": "200 rounds of 64 answers, 8 to each of 8 prompts, 2 passes over them, lora r 16",
+    }
+    lines = sheet(found, None, 100).plain.splitlines()
+    size = len(json.dumps(PREFERENCE)) + 1
+    assert any(f"1 file of preferences, {size} B for reward, orpo" in line for line in lines)
+    assert any(line.startswith("tuning   reward: 1 step of 32 pairs") for line in lines)
+    assert found.need_of in STAGES
+
+
+def test_one_stage_that_tunes_needs_no_name(workspace: Workspace) -> None:
+    (workspace.datasets / "talk.jsonl").write_text(json.dumps(TALK) + "\n")
+    stages = 'pipeline.stages=["tokenizer","pretrain","finetune"]'
+    profile = read_profile(workspace.profiles / "tiny.toml", [stages])
+    text = sheet(review(workspace, profile), None, 90).plain
+    assert "1 file of conversations, 88 B\n" in text
+    assert "tuning   1 epoch of 32 conversations each step, lora r 16" in text

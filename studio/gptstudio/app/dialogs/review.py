@@ -118,12 +118,16 @@ def _data(review: Review) -> list[Fact]:
     facts: list[Fact] = []
     if review.files:
         facts.append(("data", f"{review.files} files, {size}, about {tokens} tokens", ""))
-    if review.conversation_files:
-        size = human_bytes(review.conversation_bytes)
-        words = f"{review.conversation_files} files of conversations, {size}"
-        facts.append(("" if facts else "data", words, ""))
+    several = len(review.rows) > 1
+    for rows in review.rows:
+        files = f"{rows.files} file{'s' if rows.files > 1 else ''} of {rows.noun}"
+        readers = f" for {', '.join(rows.stages)}" if several else ""
+        facts.append(("" if facts else "data", f"{files}, {human_bytes(rows.bytes)}{readers}", ""))
     facts += _pretraining(review) if review.steps else []
-    return [*facts, ("tuning", review.tuning, "")]
+    for number, (stage, words) in enumerate(review.tuning.items()):
+        told = f"{stage}: {words}" if len(review.tuning) > 1 else words
+        facts.append(("" if number else "tuning", told, ""))
+    return facts
 
 
 def _pretraining(review: Review) -> list[Fact]:

@@ -1,6 +1,6 @@
 """What every screen of the studio has: tabs, panes of which one may be alone, filter, status."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 
 from textual.app import ComposeResult
@@ -166,8 +166,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
 
     @property
     def panes(self) -> list[Pane]:
-        """The panes in the order in which tab goes through them."""
-        return list(self.query(Pane))
+        """The panes that there are, in the order in which tab goes through them."""
+        return [pane for pane in self.query(Pane) if pane.offered]
 
     @property
     def pane(self) -> Pane:
@@ -185,6 +185,18 @@ class StudioScreen(Screen[None], inherit_bindings=False):
         self._arrange()
         # At once: a focus that comes later would bring its own pane back to the front.
         self.set_focus(pane.target if pane.target.focusable else None)
+
+    def offer(self, wanted: Collection[Pane]) -> None:
+        """Show these panes and no others; who is at the first one stays at the first."""
+        before, at_first = self.pane, self._current == 0
+        for pane in self.query(Pane):
+            pane.offered = pane in wanted
+        now = self.panes[0] if at_first or not before.offered else before
+        if self.focused in (None, before.target):
+            self.go_to(now)
+        else:  # a filter is being typed
+            self._current = self.panes.index(now)
+            self._arrange()
 
     def action_next_pane(self, by: int) -> None:
         """Go round the panes."""
@@ -220,8 +232,8 @@ class StudioScreen(Screen[None], inherit_bindings=False):
     def _arrange(self) -> None:
         panes, alone = self.panes, self.alone
         self.set_class(alone, "-alone")
-        for number, pane in enumerate(panes):
-            pane.display = not alone or number == self._current
+        for pane in self.query(Pane):
+            pane.display = pane.offered and (not alone or pane is panes[self._current])
         for column in self.query(".column"):
             column.display = any(pane.display for pane in column.query(Pane))
         bar = self.query_one(PaneBar)

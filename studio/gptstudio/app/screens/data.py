@@ -285,10 +285,12 @@ class DataScreen(StudioScreen):
         if self._mixing is not None and self._mixing.is_running:
             return
         path, sources = card.path, self.studio.sources
+        counts = self.studio.state.counts.get(file.path)
+        forms = [form for form, _ in counts.forms] if counts else []
 
         def toggle() -> Done:
             try:
-                return Done(actions.toggle_mix(path, file.path, file.form))
+                return Done(actions.toggle_mix(path, file.path, file.form, forms))
             finally:
                 sources.wake("profile")
 

@@ -7,15 +7,20 @@ from textual.content import Content
 from textual.widget import Widget
 
 from gptcore.text import steady
-from gptstudio.app.curves_view import PANELS, SMOOTHING, WINDOWS, View, panel_lines
+from gptstudio.app.curves_view import SMOOTHING, WINDOWS, View, panel_lines, shown_stage
 from gptstudio.app.feeds import Source
 from gptstudio.app.keys import bindings
+from gptstudio.app.panels import PANELS, REWARD_PANELS, Panel, offered
 from gptstudio.app.screens.run import RunScreen
 from gptstudio.app.widgets.hardware_strip import HardwarePanel
 from gptstudio.app.widgets.pane import Pane
 from gptstudio.app.widgets.plot import Plot
 from gptstudio.app.widgets.rows import Row
+from gptstudio.services.metric_events import MOST_PARTS
 from gptstudio.services.metrics import AXES
+
+#: Plots of half the width that fit without scrolling.
+GRID = 6
 
 
 class MonitorScreen(RunScreen):
@@ -32,22 +37,26 @@ class MonitorScreen(RunScreen):
     def __init__(self) -> None:
         super().__init__()
         self._view = View()
+        self._offered: tuple[Panel, ...] = ()
 
     def body(self) -> Iterator[Widget]:
         """A plot a panel, and the machine."""
         ascii_only = self.studio.ascii_only
-        self._plots = {panel.name: Plot(unit=panel.unit, ascii=ascii_only) for panel in PANELS}
+        panels = (*REWARD_PANELS, *PANELS)
+        self._plots = {panel: Plot(unit=panel.unit, ascii=ascii_only) for panel in panels}
+        self._panes = {
+            panel: Pane(plot, title=panel.title, target=plot, source="metrics", id=_id(panel))
+            for panel, plot in self._plots.items()
+        }
         self._machine = HardwarePanel(ascii=ascii_only, id="machine")
-        panes = [
-            Pane(plot, title=panel.title, target=plot, source="metrics", id=f"{panel.name}-pane")
-            for panel, plot in zip(PANELS, self._plots.values(), strict=True)
-        ]
-        yield Container(*panes, classes="column", id="plots")
-        yield Container(
-            Pane(self._machine, title="GPU and host", target=self._machine, source="hardware"),
-            classes="column",
-            id="side",
-        )
+        machine = Pane(self._machine, title="GPU and host", target=self._machine, source="hardware")
+        self._side = machine
+        yield Container(*self._panes.values(), classes="column", id="plots")
+        yield Container(machine, classes="column", id="side")
+
+    def on_mount(self) -> None:
+        """The panels of a run without rewards, until it is known."""
+        self._offer(PANELS)
 
     def hear(self, source: Source) -> None:
         """Show what is new."""
@@ -59,15 +68,31 @@ class MonitorScreen(RunScreen):
 
     def _draw(self) -> None:
         state, view = self.studio.state, self._view
-        for panel in PANELS:
-            plot = self._plots[panel.name]
+        stage = shown_stage(state)
+        panels = offered(stage)
+        if panels != self._offered:
+            self._offer(panels)
+        for panel in panels:
+            plot = self._plots[panel]
             plot.log_scale = view.log_scale and panel.may_be_log
             plot.axis = view.axis
             plot.smoothing = view.smoothing
             plot.follow = view.follow
             lines, message = panel_lines(state, panel, view)
             plot.show(lines, message)
+            if panel.by_name and stage is not None:
+                self._panes[panel].say(f"first {MOST_PARTS}" if stage.has_more_parts else "")
         self.panes[0].say(view.words(steady(state.chosen), steady(state.overlay)))
+
+    def _offer(self, panels: tuple[Panel, ...]) -> None:
+        """Show these panels, the first one over the whole width."""
+        self._offered = panels
+        wide = {panels[0], *(panel for panel in panels if panel.by_name)}
+        for panel, pane in self._panes.items():
+            pane.set_class(panel in wide, "-broad")
+            pane.say("")
+        self.query_one("#plots").set_class(len(panels) + len(wide) > GRID, "-many")
+        self.offer([*(self._panes[panel] for panel in panels), self._side])
 
     def action_toggle_log_scale(self) -> None:
         """Logarithmic loss, or linear."""
@@ -122,3 +147,7 @@ class MonitorScreen(RunScreen):
 def _next(choices: tuple[float, ...], now: float, by: int) -> float:
     place = choices.index(now) + by
     return choices[max(0, min(place, len(choices) - 1))]
+
+
+def _id(panel: Panel) -> str:
+    return f"{panel.name.replace('_', '-')}-pane"

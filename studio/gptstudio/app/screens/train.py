@@ -145,10 +145,14 @@ class TrainScreen(StartsRuns, RunScreen):
             self._log.show(log, follow=True, mode="log", empty="The log of a run stands here.")
 
     def _show_curves(self) -> None:
-        from gptstudio.app.curves_view import loss_lines
+        from gptstudio.app.curves_view import lead_lines
 
-        lines, message = loss_lines(self.studio.state)
-        self.query_one("#loss-pane", Pane).say(self.studio.state.chosen)
+        panel, lines, message = lead_lines(self.studio.state)
+        pane = self.query_one("#loss-pane", Pane)
+        pane.say(self.studio.state.chosen)
+        if pane.name_of_pane != panel.title:
+            pane.rename(panel.title)
+            self._arrange()  # its name stands above it, too
         self._plot.show(lines, message)
 
     def _show_stages(self) -> None:

@@ -65,7 +65,7 @@ def _end_of(text: str, width: int) -> str:
 
 
 class StatusBar(Static):
-    """Run, stage, step, loss, speed, time left, memory, heartbeat: always there."""
+    """Run, stage, step, loss or reward, speed, time left, memory, heartbeat: always there."""
 
     DEFAULT_CSS = "StatusBar { height: 1; background: $panel; padding: 0 1; }"
 

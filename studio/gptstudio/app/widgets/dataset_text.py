@@ -47,7 +47,7 @@ def file_row(
         bytes_per_token: To guess tokens by.
     """
     troubles = _troubles(file, counts, failure)
-    stages = file.stages(_forms(counts))
+    stages = file.stages(forms_of(counts))
     mark: Part = ("● ", "in") if stages else ("○ ", "muted")
     if troubles:
         mark = ("! ", "problem")
@@ -139,7 +139,7 @@ def detail(
     changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.mtime_ns / 1e9))
     size = f", {human_bytes(entry.size)}, changed {changed}" if entry.mtime_ns else ""
     lines = [steady(entry.path), f"{entry.form}{size}"]
-    stages = entry.stages(_forms(counts))
+    stages = entry.stages(forms_of(counts))
     if stages:
         others = f" ({steady('; '.join(refusals))})" if refusals else ""
         lines.append(f"in the mix: {', '.join(stages)}{others}")
@@ -161,7 +161,8 @@ def _place(problem: CountProblem) -> str:
     return f"row {problem.row:,}: " if problem.row else ""
 
 
-def _forms(counts: Counts | None) -> tuple[str, ...]:
+def forms_of(counts: Counts | None) -> tuple[str, ...]:
+    """What the rows of a file are; none: not known, or it holds no rows."""
     return tuple(form for form, _ in counts.forms) if counts is not None else ()
 
 
@@ -182,7 +183,7 @@ def _reason(file: DatasetFile, counts: Counts | None) -> str:
     """Why no stage takes a file: its name does not suit, or its rows do not."""
     if not file.takers:
         return steady(file.reason)
-    forms = ", ".join(_forms(counts))
+    forms = ", ".join(forms_of(counts))
     names = ", ".join(dict.fromkeys(taker.stage for taker in file.takers))
     return f"{names} take no {forms} rows" if "," in names else f"{names} takes no {forms} rows"
 

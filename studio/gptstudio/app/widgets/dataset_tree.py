@@ -14,6 +14,7 @@ from gptstudio.app.widgets.dataset_text import (
     empty_notes,
     file_row,
     folder_row,
+    forms_of,
     note_row,
 )
 from gptstudio.services.counting import Counts
@@ -123,7 +124,7 @@ class DatasetTreeView(Tree[Entry], inherit_bindings=False):
         counts, failure = self._counts.get(path), self._failures.get(path, "")
         refusals = []
         if self._tree is not None and isinstance(entry, DatasetFile) and entry.form != "ignored":
-            refusals = self._tree.mixes.refusals(path, entry.form)
+            refusals = self._tree.mixes.refusals(path, entry.form, forms_of(counts))
         return detail(entry, counts, failure, self._bytes_per_token, refusals)
 
     @property

@@ -43,6 +43,8 @@ class Pane(Vertical):
         self.name_of_pane = title
         self.target: Widget = self if target is None else target
         self.source: Source | None = source
+        #: Whether there is anything to show in it: else tab passes it by.
+        self.offered = True
         self._extra = ""
         self._stale = ""
         self._title()
@@ -51,6 +53,12 @@ class Pane(Vertical):
         """Put in what the pane is for, once it has been made."""
         self.target = content
         self.mount(content)
+
+    def rename(self, title: str) -> None:
+        """Give the pane another name."""
+        if title != self.name_of_pane:
+            self.name_of_pane = title
+            self._title()
 
     def say(self, extra: str) -> None:
         """Put a few words behind the title; outside text is fine."""

@@ -23,7 +23,7 @@ _RUN = re.compile(rb"([^\0])(?:\1|\0)*|\0+")
 
 
 class Plot(Widget, can_focus=True):
-    """Up to two lines and an overlay over steps, time or tokens.
+    """Some lines, and perhaps an overlay, over steps, time or tokens.
 
     Args:
         title: Before the legend; outside text is fine.
@@ -53,6 +53,8 @@ class Plot(Widget, can_focus=True):
         "plot--label",
         "plot--title",
         "plot--message",
+        "plot--band",
+        *(f"plot--part_{number}" for number in range(8)),
     }
     DEFAULT_CSS = """
     Plot { height: 1fr; }
@@ -64,6 +66,12 @@ class Plot(Widget, can_focus=True):
     Plot > .plot--label { color: $foreground 75%; }
     Plot > .plot--title { color: $foreground; text-style: bold; }
     Plot > .plot--message { color: $foreground 75%; }
+    Plot > .plot--band { color: $primary 40%; }
+    Plot > .plot--part_0, Plot > .plot--part_5 { color: $primary; }
+    Plot > .plot--part_1, Plot > .plot--part_6 { color: $accent; }
+    Plot > .plot--part_2, Plot > .plot--part_7 { color: $success; }
+    Plot > .plot--part_3 { color: $error; }
+    Plot > .plot--part_4 { color: $secondary; }
     """
     ALLOW_SELECT = False
 

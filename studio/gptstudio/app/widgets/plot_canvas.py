@@ -66,11 +66,13 @@ class Marker(NamedTuple):
         role: Whose it is.
         cell: From the left.
         row: From the top.
+        mark: The character that it is.
     """
 
     role: int
     cell: int
     row: int
+    mark: str
 
 
 class Row(NamedTuple):
@@ -178,16 +180,24 @@ def _join(masks: list[int], left: float, start: int, right: float, end: int) -> 
 
 
 def markers(
-    role: int, found: Sequence[Stroke], columns: int, height: int, to_dot: ToDot, apart: int
+    role: int,
+    found: Sequence[Stroke],
+    columns: int,
+    height: int,
+    to_dot: ToDot,
+    apart: int,
+    *,
+    mark: str,
+    start: int = 0,
 ) -> list[Marker]:
-    """Markers at the strokes of a line, at least so many cells `apart`."""
+    """Markers at the strokes of a line, at least so many cells `apart`, from cell `start` on."""
     placed: list[Marker] = []
     for stroke in found:
         if 0 <= stroke.column < columns:
             cell = int(stroke.column) // DOTS_ACROSS
-            if not placed or cell - placed[-1].cell >= apart:
+            if cell >= (placed[-1].cell + apart if placed else start):
                 row = height - 1 - to_dot(stroke.mean) // DOTS_UP
-                placed.append(Marker(role, cell, row))
+                placed.append(Marker(role, cell, row, mark))
     return placed
 
 
@@ -204,9 +214,8 @@ def compose(
     """
     rasters = [_raster(layer, height) for layer in layers]
     rows = [_row(layers, rastered, ascii) for rastered in zip(*rasters, strict=True)]
-    for role, cell, number in points:
+    for role, cell, number, mark in points:
         text, roles = rows[number]
-        mark = "o" if ascii else "●"
         rows[number] = Row(
             text[:cell] + mark + text[cell + 1 :],
             roles[:cell] + bytes((role,)) + roles[cell + 1 :],

@@ -4,19 +4,14 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Literal, NamedTuple
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, chop_cells
 
-from gptcore.text import steady
 from gptstudio.app.widgets import plot_canvas
 from gptstudio.app.widgets.plot_axes import (
     Scale,
     Span,
     Tick,
-    Unit,
     linear_scale,
     log_scale,
     value_text,
@@ -24,74 +19,28 @@ from gptstudio.app.widgets.plot_axes import (
     x_ticks,
 )
 from gptstudio.app.widgets.plot_canvas import DOTS_ACROSS, DOTS_UP, Layer, Marker, Row, ToDot
-from gptstudio.services.curves import Axis, Curve
+from gptstudio.app.widgets.plot_legend import (
+    ASCII_MARKS,
+    MARKS,
+    PARTS,
+    Line,
+    Look,
+    Role,
+    fitted,
+    harmless,
+    legend,
+)
+from gptstudio.services.curves import Curve
+
+__all__ = ["Line", "Look", "Role", "draw", "newest_x"]
 
 #: In less there is no plot.
 LEAST_WIDTH, LEAST_HEIGHT = 12, 4
 #: Below the legend; from here on the x axis has a line of its own.
 HEIGHT_FOR_AXIS = 5
-#: Cells of a name in the legend, and digits of a value: the first with which all fits.
-LEGENDS = ((60, 4), (24, 4), (16, 4), (10, 4), (10, 3), (6, 3), (4, 3), (0, 3))
-#: Markers of a line that has many points stand so many cells apart.
+#: Markers of a line that has many points stand so many cells apart; of one among several more.
 MARKERS_APART = 4
-
-
-class Role(IntEnum):
-    """What a character of a plot belongs to."""
-
-    LINE = 1
-    SECOND = 2
-    OVERLAY = 3
-    RAW = 4
-    AXIS = 5
-    LABEL = 6
-    TITLE = 7
-    MESSAGE = 8
-
-
-_ROLES = {"line": Role.LINE, "second": Role.SECOND, "overlay": Role.OVERLAY}
-_GLYPHS = {Role.LINE: "──", Role.SECOND: "─●", Role.OVERLAY: "··"}
-_ASCII_GLYPHS = {Role.LINE: "--", Role.SECOND: "-o", Role.OVERLAY: ".."}
-
-
-class Line(NamedTuple):
-    """A line of a plot.
-
-    Args:
-        name: In the legend; outside text is fine.
-        curve: Its points.
-        colour_role: `line` is solid; `second` is solid with its points marked, and never
-            smoothed; `overlay` is dotted, for another run.
-    """
-
-    name: str
-    curve: Curve
-    colour_role: Literal["line", "second", "overlay"] = "line"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a plot is drawn.
-
-    Args:
-        title: Before the legend; outside text is fine.
-        unit: What the values are counted in.
-        axis: What x is.
-        log_scale: Whether y is logarithmic.
-        smoothing: Weight of the running mean, 0 (none) to 1.
-        last: Only so much of x, up to its end; None: everything.
-        end: Where x ends; None: at the newest point.
-        ascii: Whether to do without characters beyond ASCII.
-    """
-
-    title: str = ""
-    unit: Unit = "number"
-    axis: Axis = "step"
-    log_scale: bool = False
-    smoothing: float = 0.0
-    last: float | None = None
-    end: float | None = None
-    ascii: bool = False
+PART_MARKERS_APART = 12
 
 
 def draw(lines: Sequence[Line], look: Look, message: str, width: int, height: int) -> list[Row]:
@@ -112,12 +61,12 @@ def draw(lines: Sequence[Line], look: Look, message: str, width: int, height: in
         everything = [line.curve for line in shown]
         shown = [line._replace(curve=_positive(line.curve)) for line in shown]
         hidden = any(line.curve is not old for line, old in zip(shown, everything, strict=True))
-    head = _head(lines, look, hidden, width)
+    head = legend(lines, look, hidden, width, height)
     span = _span(shown, look)
     extremes = _extremes(shown, span)
     if extremes is None:
         message = message or ("no values yet" if span is None else "no finite value here")
-        message = _harmless(message, look.ascii, lines=True)
+        message = harmless(message, look.ascii, lines=True)
         return head + _message(message, width, height - len(head))
     assert span is not None
     return head + _body(shown, look, span, extremes, width, height - len(head))
@@ -186,54 +135,7 @@ def _positive(curve: Curve) -> Curve:
     return Curve(curve.x, low, high, mean)
 
 
-# Legend and messages
-
-
-def _head(lines: Sequence[Line], look: Look, hidden: bool, width: int) -> list[Row]:
-    """Title and legend: the first row, if there is anything to say."""
-    title = [(_harmless(look.title, look.ascii), Role.TITLE)] if look.title else []
-    note = []
-    if hidden:
-        note = [("<= 0 hidden" if look.ascii else "≤ 0 hidden", Role.LABEL)]
-    for length, digits in LEGENDS:
-        entries = [_entry(line, look, length, digits) for line in lines]
-        parts = [[part] for part in title] + entries + [[part] for part in note]
-        joined = _joined(parts)
-        if sum(cell_len(text) for text, _ in joined) <= width:
-            break
-    return [_fitted(joined, width)] if joined else []
-
-
-def _entry(line: Line, look: Look, length: int, digits: int) -> list[tuple[str, Role]]:
-    role = _ROLES[line.colour_role]
-    glyph = (_ASCII_GLYPHS if look.ascii else _GLYPHS)[role]
-    name = _harmless(line.name, look.ascii)
-    if cell_len(name) > length:
-        cut = "~" if look.ascii else "…"
-        name = set_cell_size(name, length - 1).rstrip() + cut if length else ""
-    value = value_text(line.curve.newest, look.unit, digits) if line.curve else ""
-    text = " ".join(part for part in (name, value) if part)
-    return [(glyph, role), (f" {text}", Role.LABEL)]
-
-
-def _harmless(text: str, ascii: bool, *, lines: bool = False) -> str:
-    text = steady(text, lines=lines)
-    return text.encode("ascii", "replace").decode("ascii") if ascii else text
-
-
-def _joined(parts: list[list[tuple[str, Role]]]) -> list[tuple[str, Role]]:
-    joined: list[tuple[str, Role]] = []
-    for part in parts:
-        if joined:
-            joined.append(("  ", Role.LABEL))
-        joined.extend(part)
-    return joined
-
-
-def _fitted(parts: list[tuple[str, Role]], width: int) -> Row:
-    text = set_cell_size("".join(part for part, _ in parts), width)
-    roles = b"".join(bytes((role,)) * len(part) for part, role in parts)
-    return Row(text, roles[: len(text)].ljust(len(text), b"\0"))
+# Messages
 
 
 def _message(message: str, width: int, height: int) -> list[Row]:
@@ -242,7 +144,7 @@ def _message(message: str, width: int, height: int) -> list[Row]:
     above = (height - len(texts)) // 2
     rows = [""] * above + texts + [""] * (height - above - len(texts))
     return [
-        _fitted([(" " * ((width - cell_len(text)) // 2) + text, Role.MESSAGE)], width)
+        fitted([(" " * ((width - cell_len(text)) // 2) + text, Role.MESSAGE)], width)
         for text in rows
     ]
 
@@ -267,7 +169,7 @@ def _small(lines: Sequence[Line], look: Look, width: int, height: int) -> list[R
     blank = Row(" " * width, bytes(width))
     rows = [blank] * height
     if value and len(value) <= width:
-        rows[height // 2] = _fitted([(value, Role.LABEL)], width)
+        rows[height // 2] = fitted([(value, Role.LABEL)], width)
     return rows
 
 
@@ -333,20 +235,33 @@ def _canvas(
     faint: list[Layer] = []
     points: list[Marker] = []
     for line in lines:
-        role = _ROLES[line.colour_role]
+        role = line.role
         found = plot_canvas.strokes(line.curve, span, columns)
+        if role == Role.BAND:
+            faint.append(Layer(role, plot_canvas.draw(found, columns, to_dot), "faint"))
+            continue
         inside = sum(0 <= stroke.column < columns for stroke in found)
-        if role == Role.SECOND or inside == 1:
-            apart = 1 if inside <= cells // MARKERS_APART else MARKERS_APART
-            points += plot_canvas.markers(role, found, columns, rows, to_dot, apart)
-        elif look.smoothing:
+        if look.smoothing and role != Role.SECOND and inside != 1:
             if role == Role.LINE:
                 faint.append(Layer(Role.RAW, plot_canvas.draw(found, columns, to_dot), "faint"))
             found = plot_canvas.smoothed(found, look.smoothing)
+        if role == Role.SECOND or role in PARTS or inside == 1:
+            apart, start = _marking(role, inside, cells)
+            mark = (ASCII_MARKS if look.ascii else MARKS)[role]
+            points += plot_canvas.markers(
+                role, found, columns, rows, to_dot, apart, mark=mark, start=start
+            )
         style: plot_canvas.Style = "dotted" if role == Role.OVERLAY else "solid"
         layers.append(Layer(role, plot_canvas.draw(found, columns, to_dot), style))
     points.reverse()  # the first line's come last, on top
     return plot_canvas.compose(layers + faint, points, rows, ascii=look.ascii)
+
+
+def _marking(role: Role, inside: int, cells: int) -> tuple[int, int]:
+    """How far apart the markers of a line stand, and from which cell on."""
+    if role in PARTS and inside > cells // PART_MARKERS_APART:  # not one above the other
+        return PART_MARKERS_APART, PARTS.index(role) * PART_MARKERS_APART // len(PARTS)
+    return (1 if inside <= cells // MARKERS_APART else MARKERS_APART), 0
 
 
 def _side(scale: Scale, gutter: int, rows: int, ascii: bool) -> list[Row]:
