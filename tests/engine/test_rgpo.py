@@ -309,3 +309,4 @@ def test_a_reward_that_is_no_number_never_reaches_the_weights(folders: dict[str,
     with pytest.raises(UserError, match="not finite"):
         made.training.run()
     assert len(equal(before, made.weights())) == len(before)
+    assert {(told.mean, told.std, len(told.parts)) for told in made.rewards} == {(None, None, 0)}

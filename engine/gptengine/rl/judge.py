@@ -66,10 +66,11 @@ class Judge:
 def summary(scored: Sequence[Scored]) -> events.Reward:
     """Mean and spread of what was scored, for the record; none where a reward is not finite."""
     totals = [each.total for each in scored]
-    names = dict.fromkeys(name for each in scored for name in each.parts)
-    parts = {
-        name: fmean(each.parts[name] for each in scored if name in each.parts) for name in names
-    }
+    found: dict[str, list[float]] = {}
+    for each in scored:
+        for name, value in each.parts.items():
+            found.setdefault(name, []).append(value)
+    parts = {name: mean for name in found if math.isfinite(mean := fmean(found[name]))}
     if not all(map(math.isfinite, totals)):
         return events.Reward(parts=parts)
     return events.Reward(mean=fmean(totals), std=pstdev(totals), parts=parts)
