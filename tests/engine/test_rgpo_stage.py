@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from gptcore import events
 from gptcore.lineage import read_lineage
+from gptcore.trust import trust
 from gptcore.workspace import Workspace
 from tests.engine.tiny_models import TALKS, make_model, perform_stage, talk, write_talks
 
@@ -61,7 +62,10 @@ def test_the_stage_publishes_a_model_for_plain_transformers(workspace: Workspace
     assert "own answers" in (folder / "README.md").read_text()
 
 
-def test_a_reward_of_the_users_own_wants_trust(workspace: Workspace) -> None:
+def test_a_reward_of_the_users_own_wants_trust(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (workspace.root / "mine.py").write_text(
         "def short(prompt, completion, tool_calls, reference):\n    return -len(completion) / 100\n"
     )
@@ -69,8 +73,6 @@ def test_a_reward_of_the_users_own_wants_trust(workspace: Workspace) -> None:
     assert code == 2
     [failure] = [payload for payload in told if isinstance(payload, events.Failure)]
     assert "gptstudio trust" in failure.fix
-    from gptcore.trust import trust
-
     trust(workspace.root)
     code, told = tuned(workspace, "s", rewards={}, functions=("mine.py:short",))
     assert code == 0
