@@ -51,7 +51,7 @@ check: $(STAMP) ## lint, format, types, boundaries
 bench: $(STAMP) ## measure: the studio, reading data, tokenizing, training throughput
 	@$(BIN)/python benchmarks/studio.py
 	@$(BIN)/python benchmarks/data_check.py
-	@$(BIN)/python benchmarks/tokenize.py
+	@$(BIN)/python benchmarks/tokenizing.py
 	@$(BIN)/python benchmarks/train_throughput.py
 
 pictures: $(STAMP) ## draw the README's pictures from a real run

@@ -6,10 +6,6 @@ All ways run side by side in each round, on the same files; the table holds medi
 made on the spot: instructions of 860 bytes, conversations of 2 to 4 KB, calls of 800 bytes.
 """
 
-import sys
-
-sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard library's
-
 import argparse
 import json
 import os
@@ -17,6 +13,7 @@ import platform
 import random
 import statistics
 import string
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator

@@ -9,10 +9,6 @@ the context, so there is padding. Figures are medians of the rounds, with the qu
 of the medians. The process has the allocator setting of our engine, which serves both sides.
 """
 
-import sys
-
-sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard library's
-
 import argparse
 import statistics
 import tempfile

@@ -15,7 +15,6 @@ a CUDA device it says so and exits with 2; `--device cpu --tiny` tries the scrip
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard library's
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))  # also without an install
 
 import argparse

@@ -7,14 +7,11 @@ temporary folder: a run that writes 1,000 events a second, a record of 1,000,000
 2 GB, a data folder of 100 files and 10 GB (links to one file). `--quick` takes a tenth of those.
 """
 
-import sys
-
-sys.path.pop(0)  # this folder holds a tokenize.py
-
 import argparse
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator

@@ -9,14 +9,11 @@ the allocator setting that our engine makes (see `prepare_process`). Figures are
 the median of the rounds, with the quartiles; ratios are of the medians.
 """
 
-import sys
-
-sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard library's
-
 import argparse
 import json
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 

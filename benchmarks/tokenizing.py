@@ -1,14 +1,10 @@
 """How fast text becomes token ids: `tokenizers`, our bulk encoder, and files to shards on disk.
 
-    python benchmarks/tokenize.py [FILE_OR_FOLDER] [--megabytes 24] [--rounds 3]
+    python benchmarks/tokenizing.py [FILE_OR_FOLDER] [--megabytes 24] [--rounds 3]
 
 All ways run side by side in each round, on the same text with the same vocabulary; the table holds
 medians. Without a path the text is the standard library's source code and the language reference.
 """
-
-import sys
-
-sys.path.pop(0)  # or this folder's tokenize.py would stand in for the standard library's
 
 import argparse
 import os
@@ -16,6 +12,7 @@ import platform
 import pydoc_data.topics
 import resource
 import statistics
+import sys
 import sysconfig
 import tempfile
 import time
@@ -30,7 +27,8 @@ from tokenizers import Tokenizer
 
 from gptcore.conversation import END_OF_TEXT
 from gptcore.errors import UserError
-from gptcore.formats import TextReader, find_text_files
+from gptcore.formats import TextReader
+from gptcore.formats.files import find_files
 from gptengine.data.shards import Corpus, prepare_corpus
 from gptengine.tokenizer import BPETokenizer
 
@@ -45,7 +43,7 @@ def real_text(path: Path | None, num_bytes: int) -> list[str]:
         texts = [*pydoc_data.topics.topics.values()]
         texts += [file.read_text(encoding="utf-8", errors="replace") for file in sorted(sources)]
     else:
-        files = find_text_files(path) if path.is_dir() else [path]
+        files = find_files(path, "text") if path.is_dir() else [path]
         texts = []
         for file in files:
             pieces = TextReader(file, END_OF_TEXT, 64 << 10)
