@@ -115,6 +115,15 @@ class RolloutSettings(TuningSettings):
     )
     reward_model_weight: Weight = Field(1.0, description="Its weight.")
 
+    @model_validator(mode="after")
+    def _check_rollouts(self) -> Self:
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping watches a validation loss, and learning from rewards has none;"
+                " max_kl and min_entropy end it"
+            )
+        return self
+
     @property
     def reward_weights(self) -> dict[str, float]:
         """Weight by reward, functions of the user's own included."""

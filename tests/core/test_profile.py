@@ -90,6 +90,11 @@ def test_all_mistakes_are_listed_with_the_nearest_name(tmp_path: Path) -> None:
         ("[model]\nemb_dim = 12\nn_heads = 500\n", "n_heads = 12"),
         ('[engine]\ndevice = "cuda:1"\nprocesses = 2\n', "engine.device cuda:1 is one GPU"),
         ('[engine]\ndevice = "cuda:1"\nprocesses = 2\n', "engine.processes 2"),
+        ("[rgpo]\nbatch_size = 60\nmicro_batch = 4\n", "not a multiple of group_size 8"),
+        ("[rgpo]\ngradient_checkpointing = true\n", "lower micro_batch"),
+        ("[rgpo]\nearly_stopping = 3\n", "max_kl"),
+        ("[ppo]\nearly_stopping = 3\n", "max_kl"),
+        ("[ppo]\nbatch_size = 64\nmicro_batch = 16\nmini_batches = 8\n", "mini_batches 8"),
     ],
 )
 def test_impossible_settings_are_explained(tmp_path: Path, text: str, said: str) -> None:
